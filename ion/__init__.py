@@ -1,0 +1,53 @@
+"""Model governance for production machine learning, native to Dagster.
+
+A program tells what it does while it does it::
+
+    import ion
+
+    with ion.node_run("readmission/score", kind="custom") as run:
+        run.param("threshold", 0.5)
+        run.stat("auc", 0.91)
+
+Everything told is a fact: spooled to a local file at once, shipped to the governance store when
+that can be reached, never lost silently. In Dagster, the decorators of `ion.dagster` do this around
+ordinary assets; `ion.serving` admits only approved models; the ``ion`` command answers questions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ion.agent.client import Client, open_client, shared_client
+from ion.agent.dataset import DatasetVersion
+from ion.agent.histogram import Histogram
+from ion.agent.run import Model, NodeRun
+from ion.errors import IonError
+from ion.home import Home
+from ion.serving.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__version__ = "0.1.0"
+__all__ = [
+    "Client",
+    "DatasetVersion",
+    "Histogram",
+    "IonError",
+    "Model",
+    "NodeRun",
+    "Scorer",
+    "node_run",
+    "open_client",
+]
+
+
+def node_run(
+    node: str, *, kind: str = "custom", config: Mapping[str, object] | None = None
+) -> NodeRun:
+    """Start a run of ``ion/node`` with this process's own agent; use it in a ``with`` block.
+
+    Raises:
+        IonError: ``bad-node``, ``home-unusable``, ``extra-missing``.
+    """
+    return shared_client(Home.find()).node_run(node, kind=kind, config=config)

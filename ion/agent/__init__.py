@@ -1,0 +1,20 @@
+"""Agents sit by an engine: they take facts up, and work when nothing else does."""
+
+from ion.agent.client import Client, open_client
+from ion.agent.dataset import DatasetVersion, dataset_digest, read_parquet
+from ion.agent.histogram import Histogram
+from ion.agent.run import Model, NodeRun
+from ion.agent.shipping import ship_agent, ship_all
+
+__all__ = [
+    "Client",
+    "DatasetVersion",
+    "Histogram",
+    "Model",
+    "NodeRun",
+    "dataset_digest",
+    "open_client",
+    "read_parquet",
+    "ship_agent",
+    "ship_all",
+]

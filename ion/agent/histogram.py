@@ -1,0 +1,64 @@
+"""Histograms with declared bins: mergeable across workers by adding counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ion.errors import IonError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """``counts[i]`` values in ``[edges[i], edges[i+1])`` (the last bin closed), plus those outside."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    below: int = 0
+    above: int = 0
+
+    @classmethod
+    def of(cls, values: ArrayLike, edges: ArrayLike) -> Histogram:
+        """Count ``values`` (any shape, NaN ignored) into the bins between ``edges`` (ascending).
+
+        Raises:
+            IonError: ``bad-histogram`` when fewer than two edges are given or they do not rise.
+        """
+        import numpy as np
+
+        bounds = np.asarray(edges, dtype=float)
+        if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():  # noqa: PLR2004 - one bin needs two edges
+            raise IonError("bad-histogram", "histogram edges must be at least two rising numbers")
+        data = np.asarray(values, dtype=float).ravel()
+        data = data[~np.isnan(data)]
+        counts, _ = np.histogram(data, bounds)
+        below, above = int((data < bounds[0]).sum()), int((data > bounds[-1]).sum())
+        return cls(tuple(map(float, bounds)), tuple(map(int, counts)), below, above)
+
+    @classmethod
+    def spanning(cls, values: np.ndarray, bins: int = 20) -> Histogram:
+        """Count ``values`` into ``bins`` equal bins from their minimum to their maximum."""
+        import numpy as np
+
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        return cls.of(values, np.linspace(low, high if high > low else low + 1.0, bins + 1))
+
+    @property
+    def total(self) -> int:
+        """How many values were counted, outside ones included."""
+        return sum(self.counts) + self.below + self.above
+
+    def merged(self, other: Histogram) -> Histogram:
+        """Return the sum of two histograms over the same bins.
+
+        Raises:
+            IonError: ``bad-histogram`` when the bins differ.
+        """
+        if self.edges != other.edges:
+            raise IonError("bad-histogram", "only histograms over the same bins can be merged")
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return Histogram(self.edges, counts, self.below + other.below, self.above + other.above)

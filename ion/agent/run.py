@@ -1,0 +1,276 @@
+"""A node run: everything one execution of a node tells about itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Self
+
+from ion.agent.dataset import (
+    DatasetVersion,
+    checked_classification,
+    dataset_digest,
+    dataset_parquet,
+    dataset_schema,
+)
+from ion.clock import now_us
+from ion.errors import IonError
+from ion.evidence.artifacts import ArtifactStore
+from ion.facts import (
+    AlertRaised,
+    CheckEvaluated,
+    ComponentRan,
+    DatasetRecorded,
+    GapNoted,
+    MessageReceived,
+    MessageSent,
+    ModelRecorded,
+    NodeRunEnded,
+    NodeRunStarted,
+    ParamRecorded,
+    SignatureRecorded,
+    StatisticsRecorded,
+    TrialRecorded,
+)
+from ion.ids import checked_node, new_id, observed_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import pandas as pd
+
+    from ion.agent.client import Client
+    from ion.agent.histogram import Histogram
+    from ion.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a training function returns: the bytes, and what they are about.
+
+    Args:
+        files: path in the bundle → bytes.
+        format: how to score it, e.g. ``ion-linear/1``.
+        metrics: held-out metrics as the training code measured them; governance measures again.
+        heldout: the dataset version those metrics were measured on.
+        label: the column of ``heldout`` that holds the truth (0 or 1).
+        features: input columns, in the scorer's order.
+        datasets: other dataset versions used, by role (``training`` is added by the decorator).
+        signature: feature name → training histogram; serving counts into the same bins.
+        links: where other systems show this model.
+        shown: what the model's page in Dagster shows beside the metrics (plots, tables); not a fact.
+    """
+
+    files: Mapping[str, bytes]
+    format: str
+    metrics: Mapping[str, float]
+    heldout: DatasetVersion
+    label: str
+    features: Sequence[str]
+    input_schema: Sequence[Mapping[str, str]] = ()
+    output_schema: Sequence[Mapping[str, str]] = ()
+    datasets: Mapping[str, DatasetVersion] = field(default_factory=dict)
+    signature: Mapping[str, Histogram] = field(default_factory=dict)
+    links: Mapping[str, object] = field(default_factory=dict)
+    shown: Mapping[str, object] = field(default_factory=dict)
+
+
+class NodeRun:
+    """One execution of a node. Leaving the ``with`` block ends it, as failed on an exception."""
+
+    def __init__(
+        self,
+        client: Client,
+        node: str,
+        *,
+        kind: str,
+        code: Mapping[str, object] | None,
+        config: Mapping[str, object] | None,
+        engine: str,
+        engine_run: str,
+        run_id: str,
+    ) -> None:
+        self.client = client
+        self.id = run_id or new_id()
+        self.node = checked_node(node)
+        self.status = ""
+        self._points: deque[tuple[str, str, int, float]] = deque()
+        self.emit(
+            NodeRunStarted(
+                run=self.id, node=node, node_kind=kind, code=dict(code or {}), config=dict(config or {}),
+                environment=environment(), engine=engine, engine_run=engine_run,
+            ),
+            fact_id=observed_id("node run started", self.id),
+        )
+
+    def emit(self, fact: Fact, *, block: bytes = b"", fact_id: str = "") -> str:
+        """Spool any fact; see `Client.emit`."""
+        return self.client.emit(fact, block=block, fact_id=fact_id)
+
+    def param(self, name: str, value: object, component: str = "") -> None:
+        """Record a parameter (any JSON value) of the run or of one component."""
+        self.emit(ParamRecorded(run=self.id, name=name, value=value, component=component))
+
+    def stat(self, series: str, value: float, *, epoch: str = "") -> None:
+        """Add one point to a time series; kept in memory until the next flush (50 ms)."""
+        self._points.append((series, epoch, now_us(), float(value)))
+
+    @property
+    def has_points(self) -> bool:
+        """Whether statistics wait to be packed."""
+        return bool(self._points)
+
+    def pack_statistics(self) -> None:
+        """Spool the waiting points, one fact per series. Non-finite points become a gap."""
+        grouped: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        lost: Counter[str] = Counter()
+        while self._points:
+            series, epoch, us, value = self._points.popleft()
+            if isfinite(value):
+                grouped.setdefault((series, epoch), []).append((us, value))
+            else:
+                lost[series] += 1
+        for (series, epoch), points in grouped.items():
+            times, values = [us for us, _ in points], [value for _, value in points]
+            self.emit(
+                StatisticsRecorded(run=self.id, series=series, epoch=epoch, times=times, values=values)
+            )
+        for series, count in lost.items():
+            self.gap(f"statistic {series}", count, "the value was not finite")
+
+    def trial(self, params: Mapping[str, object], metrics: Mapping[str, float], *, selected: bool) -> None:
+        """Record one setting of a hyper-parameter search."""
+        self.emit(TrialRecorded(run=self.id, params=dict(params), metrics=dict(metrics), selected=selected))
+
+    def component(self, name: str, kind: str, details: Mapping[str, object] | None = None) -> None:
+        """Record that a level-1 component ran."""
+        self.emit(ComponentRan(run=self.id, component=name, component_kind=kind, details=dict(details or {})))
+
+    def signature(self, name: str, histogram: Histogram, *, role: str, epoch: str = "", fact_id: str = "") -> None:
+        """Record a histogram; ``role`` is ``training``, ``inference`` or ``prediction``."""
+        self.emit(
+            SignatureRecorded(
+                run=self.id, name=name, role=role, epoch=epoch, edges=list(histogram.edges),
+                counts=list(histogram.counts), below=histogram.below, above=histogram.above,
+            ),
+            fact_id=fact_id,
+        )
+
+    def dataset(
+        self, name: str, frame: pd.DataFrame, *, role: str, classification: str, component: str = ""
+    ) -> DatasetVersion:
+        """Record the version of a dataset this run read or wrote, and keep its rows by digest.
+
+        ``role`` is ``input``, ``output`` or ``heldout``; ``name`` is ``ion/dataset``.
+        """
+        uri = "artifact:" + ArtifactStore(self.client.home.artifacts).put(dataset_parquet(frame))
+        version = DatasetVersion(
+            name, dataset_digest(frame), uri, len(frame), dataset_schema(frame),
+            checked_classification(classification),
+        )
+        self.use_dataset(version, role=role, component=component)
+        return version
+
+    def use_dataset(self, version: DatasetVersion, *, role: str, component: str = "") -> None:
+        """Record that this run used an already known dataset version."""
+        self.emit(
+            DatasetRecorded(
+                run=self.id, name=version.name, role=role, digest=version.digest, uri=version.uri,
+                rows=version.rows, schema=list(version.schema), classification=version.classification,
+                component=component,
+            )
+        )
+
+    def check(
+        self, asset: str, name: str, dataset: str, *, passed: bool, severity: str,
+        results: Sequence[Mapping[str, object]] = (), engine_run: str = "",
+    ) -> None:
+        """Record a data quality check on the dataset with digest ``dataset``."""
+        self.emit(
+            CheckEvaluated(
+                run=self.id, asset=asset, name=name, dataset=dataset, passed=passed,
+                severity=severity, results=[dict(row) for row in results], engine_run=engine_run,
+            )
+        )
+
+    def model(self, name: str, model: Model, datasets: Mapping[str, str] | None = None) -> str:
+        """Keep a model's bytes by digest, record it as a candidate, return the model digest.
+
+        ``datasets`` maps names to digests of what was read to make it.
+        """
+        manifest = ArtifactStore(self.client.home.artifacts).put_model(model.files)
+        for feature, histogram in model.signature.items():
+            self.signature(feature, histogram, role="training")
+        used = {role: version.digest for role, version in model.datasets.items()}
+        self.emit(
+            ModelRecorded(
+                run=self.id, node=self.node, model=manifest.digest, name=name, format=model.format,
+                size=sum(len(data) for data in model.files.values()), features=list(model.features),
+                label=model.label, input_schema=[dict(row) for row in model.input_schema],
+                output_schema=[dict(row) for row in model.output_schema],
+                metrics=dict(model.metrics), datasets={**(datasets or {}), **used, "heldout": model.heldout.digest},
+                links=dict(model.links),
+            )
+        )
+        return manifest.digest
+
+    def send(self, receiver: str, message_kind: str, subject: str) -> str:
+        """Record that this run sent a message to node ``receiver``; returns the message id."""
+        message = new_id()
+        self.emit(
+            MessageSent(
+                message=message, run=self.id, sender=self.node, receiver=checked_node(receiver),
+                message_kind=message_kind, subject=subject,
+            )
+        )
+        return message
+
+    def received(self, message: str) -> None:
+        """Record that this run took a message."""
+        self.emit(MessageReceived(message=message, run=self.id, receiver=self.node))
+
+    def alert(self, alert: str, message: str) -> None:
+        """Raise something a person should look at."""
+        self.emit(AlertRaised(scope=self.id, alert=alert, message=message))
+
+    def gap(self, what: str, count: int, reason: str) -> None:
+        """Note a counted hole in what this run tells."""
+        self.emit(GapNoted(scope=self.id, what=what, count=count, reason=reason))
+
+    def end(self, status: str = "succeeded", error: str = "") -> None:
+        """End the run (``succeeded``, ``failed``, ``stopped``, ``halted``); ending twice is harmless."""
+        if self.status:
+            return
+        if status not in {"succeeded", "failed", "stopped", "halted"}:
+            raise IonError("bad-status", f"unknown run status {status!r}")
+        self.status = status
+        self.pack_statistics()
+        self.emit(NodeRunEnded(run=self.id, status=status, error=error[:2000]))
+        self.client.ship()
+        self.client.forget(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.end()
+        else:
+            self.end("failed", f"{type(error).__name__}: {error}")
+
+
+def environment() -> dict[str, object]:
+    """Return what is known of the interpreter and the machine's kind; no host name, no path."""
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count() or 0,
+    }

@@ -1,0 +1,106 @@
+"""Running an asset as part of a node run: the glue between a Dagster step and the client."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_type_hints
+
+import dagster as dg
+import pandas as pd
+
+from ion.agent.client import shared_client
+from ion.agent.code import code_state, project_of
+from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
+from ion.agent.run import NodeRun
+from ion.clock import now_us
+from ion.home import Home
+from ion.ids import observed_id
+
+_OWN = frozenset({"run", "scorer", "context", "config"})
+
+
+@contextmanager
+def asset_run(
+    context: dg.AssetExecutionContext, function: Callable[..., object], node: str, kind: str, component: str
+) -> Iterator[NodeRun]:
+    """Run the body as component ``component`` of the node's run.
+
+    Assets of one node in one Dagster run share a node run. On an exception the node run is ended
+    as failed; a success is ended by whoever finishes the node (`NodeRun.end`), or by the
+    observation sensor when Dagster's run has ended.
+    """
+    project, folders = project_of(Path(inspect.getsourcefile(function) or ""))
+    run = shared_client(Home.find()).node_run(
+        node,
+        kind=kind,
+        code=code_state(project, folders),
+        config=_config(context),
+        engine="dagster",
+        engine_run=context.run.run_id,
+        run_id=node_run_id(context.run.run_id, node),
+    )
+    started = now_us()
+    try:
+        yield run
+    except BaseException as error:
+        details = {"status": "failed", "started": started, "ended": now_us()}
+        run.component(component, "asset", details)
+        run.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    run.component(component, "asset", {"status": "succeeded", "started": started, "ended": now_us()})
+    run.client.ship()
+
+
+def node_run_id(dagster_run: str, node: str) -> str:
+    """Return the id of the run of ``node`` that a Dagster run is."""
+    return observed_id("dagster run", dagster_run, node)
+
+
+def read_inputs(
+    run: NodeRun, ion: str, component: str, given: Mapping[str, object]
+) -> dict[str, str]:
+    """Record the frames an asset was given as inputs; returns dataset name → digest read."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(value, pd.DataFrame):
+            continue
+        digest = dataset_digest(value)
+        # Where its rows are kept and how it is classified, its writer has recorded.
+        version = DatasetVersion(f"{ion}/{name}", digest, "", len(value), dataset_schema(value), "")
+        run.use_dataset(version, role="input", component=component)
+        found[f"{ion}/{name}"] = digest
+    return found
+
+
+def split_parameters(function: Callable[..., object]) -> tuple[list[inspect.Parameter], list[str]]:
+    """Return the parameters Dagster should see (resolved annotations) and the upstream names.
+
+    ``run`` and ``scorer`` are ours; ``config`` and resources stay Dagster's; the rest are upstream
+    datasets of the same ION, by name.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    shown: list[inspect.Parameter] = []
+    upstream: list[str] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in {"run", "scorer", "context"}:
+            continue
+        hint = hints.get(name, inspect.Parameter.empty)
+        shown.append(parameter.replace(annotation=hint, kind=inspect.Parameter.POSITIONAL_OR_KEYWORD))
+        if name not in _OWN and not _is_resource(hint):
+            upstream.append(name)
+            shown[-1] = shown[-1].replace(annotation=inspect.Parameter.empty)
+    return shown, upstream
+
+
+def _is_resource(hint: object) -> bool:
+    if isinstance(hint, type) and issubclass(hint, dg.ConfigurableResource):
+        return True
+    return "resource_param" in getattr(hint, "__metadata__", ())
+
+
+def _config(context: dg.AssetExecutionContext) -> dict[str, object]:
+    configured = context.run.run_config
+    return dict(configured) if isinstance(configured, Mapping) else {}

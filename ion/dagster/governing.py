@@ -1,0 +1,114 @@
+"""The governor of a deployment: the store, the key, the policies, and Dagster's word on materializations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from ion import __version__
+from ion.agent.code import code_state
+from ion.decision import Governor, PointerFiles, Promotions, load_policy_set
+from ion.errors import IonError
+from ion.evidence.artifacts import ArtifactStore
+from ion.evidence.keys import create_key, load_signer, write_public
+from ion.graph import assignments
+from ion.serving import pointer_path, read_pointer, write_pointer
+from ion.serving.measure import measure
+from ion.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ion.evidence.keys import Signer
+    from ion.facts import ModelRecorded, NodeRunStarted
+    from ion.home import Home
+    from ion.store import GovernanceStore
+
+_LOOK_BACK = 100
+
+
+def decision_signer(home: Home) -> Signer:
+    """Return the signer of decisions; a key file under the home is made on first use (0600).
+
+    Raises:
+        IonError: when the key cannot be read.
+    """
+    own = home.keys / "decision.pem"
+    if home.decision_key_uri == f"file:{own}" and not own.exists():
+        home.make()
+        try:
+            create_key(own)
+        except IonError as error:  # another process of this deployment was first
+            if error.code != "key-exists":
+                raise
+    signer = load_signer(home.decision_key_uri)
+    if not home.decision_public.exists():
+        write_public(home.decision_public, signer.public)
+    return signer
+
+
+def promotions(home: Home, store: GovernanceStore, signer: Signer) -> Promotions:
+    """Return the promotions of a deployment, with its pointers under ``serving/``."""
+    files = PointerFiles(
+        path=lambda node: pointer_path(home.root, node), read=read_pointer, write=write_pointer
+    )
+    return Promotions(store, ArtifactStore(home.artifacts), signer, files)
+
+
+def open_governor(home: Home, instance: dg.DagsterInstance | None = None) -> Governor:
+    """Return the governor of the deployment at ``home``.
+
+    ``instance`` tells which models Dagster holds a materialization of; by default the instance of
+    ``DAGSTER_HOME``.
+
+    Raises:
+        IonError: the decision key or the store cannot be used, or there is no Dagster instance.
+    """
+    store = open_store(home.make().store_url)
+    signer = decision_signer(home)
+    found = instance or _instance()
+    return Governor(
+        store,
+        ArtifactStore(home.artifacts),
+        signer,
+        measure=measure,
+        assignments=lambda node: assignments(store, node),
+        policy_set=load_policy_set,
+        materialization=lambda model: materialization_of(found, model),
+        source_now=_source_now,
+        promotions=promotions(home, store, signer),
+        version=__version__,
+    )
+
+
+def materialization_of(instance: dg.DagsterInstance, model: ModelRecorded) -> int | None:
+    """Return the storage id of the materialization that Dagster holds of this model, or None."""
+    key = dg.AssetKey(model.name.split("/"))
+    latest = instance.get_latest_materialization_event(key)
+    if latest is None:
+        return None
+    for record in instance.fetch_materializations(key, limit=_LOOK_BACK).records:
+        event = record.asset_materialization
+        if event is not None and (event.tags or {}).get("ion/node_run") == model.run:
+            return record.storage_id
+    return None
+
+
+def _source_now(started: NodeRunStarted) -> Mapping[str, object]:
+    folders = started.code.get("folders", ())
+    if not isinstance(folders, list | tuple):
+        return {}
+    return code_state(Path.cwd(), tuple(str(folder) for folder in folders))
+
+
+def _instance() -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.get()
+    except Exception as error:
+        raise IonError(
+            "no-dagster",
+            "there is no Dagster instance to ask which models were materialized",
+            "set DAGSTER_HOME, or run the command where `ion up` runs",
+        ) from error

@@ -1,0 +1,114 @@
+"""Policies and policy sets: versioned functions of evidence, composed so that nothing approves itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from ion.canonical import digest_json
+from ion.decision.evidence import Evidence
+from ion.errors import IonError
+
+Verdict = Literal["approve", "reject", "defer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What one policy said, and why, in a sentence a clinician could read."""
+
+    policy: str
+    verdict: Verdict
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the JSON form kept in the decision."""
+        return {"policy": self.policy, "verdict": self.verdict, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named function of evidence with its parameters (JSON values)."""
+
+    name: str
+    parameters: Mapping[str, object]
+    judge: Callable[[Evidence], tuple[Verdict, str]]
+
+    def evaluate(self, evidence: Evidence) -> Reason:
+        """Return this policy's reason; a policy that raises has not approved."""
+        try:
+            verdict, message = self.judge(evidence)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever a policy does
+            return Reason(self.name, "reject", f"the policy failed: {type(error).__name__}: {error}"[:300])
+        if verdict not in {"approve", "reject", "defer"}:
+            return Reason(self.name, "reject", f"the policy gave no verdict but {verdict!r}"[:300])
+        return Reason(self.name, verdict, message)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Policies that must all approve; an empty set denies.
+
+    Args:
+        name: what an ION's definition refers to.
+        policies: the members.
+        valid_days: how long a decision by this set holds.
+        module: the importable module that holds the set under its name.
+        sources: file name → sha256 of every file the policies are written in, taken at import.
+    """
+
+    name: str
+    policies: Sequence[Policy]
+    valid_days: int
+    sources: Mapping[str, str]
+    module: str
+
+    @property
+    def reference(self) -> str:
+        """``module:name``, as an ION's definition names this set."""
+        return f"{self.module}:{self.name}"
+
+    def digest(self, version: str) -> str:
+        """Return the digest of names, parameters, the ion version and the policy sources."""
+        members = [{"name": p.name, "parameters": dict(p.parameters)} for p in self.policies]
+        return digest_json(
+            {
+                "ion": version,
+                "name": self.name,
+                "policies": members,
+                "sources": dict(self.sources),
+                "valid_days": self.valid_days,
+            }
+        )
+
+    def evaluate(self, evidence: Evidence) -> tuple[Verdict, tuple[Reason, ...]]:
+        """Return the composed verdict with every member's reason."""
+        reasons = tuple(policy.evaluate(evidence) for policy in self.policies)
+        return compose([reason.verdict for reason in reasons]), reasons
+
+
+def load_policy_set(reference: str) -> PolicySet:
+    """Import a policy set by ``module:name``.
+
+    Raises:
+        IonError: ``unknown-policy-set``.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise IonError(
+            "unknown-policy-set", f"cannot load the policy set {reference!r}: {error}",
+            "policies/catalog.py holds the policy sets of this project",
+        ) from error
+    if not isinstance(found, PolicySet):
+        raise IonError("unknown-policy-set", f"{reference!r} is a {type(found).__name__}, not a PolicySet")
+    return found
+
+
+def compose(verdicts: Sequence[Verdict]) -> Verdict:
+    """All must approve; one rejection rejects; no verdict at all rejects."""
+    if not verdicts or "reject" in verdicts:
+        return "reject"
+    return "defer" if "defer" in verdicts else "approve"

@@ -1,0 +1,127 @@
+"""Content-addressed bytes: a digest goes in the facts, the bytes go here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ion.canonical import checked_digest, digest_bytes
+from ion.errors import IonError
+from ion.evidence.files import MIB, read_regular, write_atomic
+from ion.evidence.manifest import MAX_BYTES, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ARTIFACT = 1024 * MIB
+
+
+class ArtifactStore:
+    """Artifacts in a folder, each at ``sha256/<first two hex digits>/<hex>``.
+
+    Nothing here is secret (files are 0644): rows of people go through `ion.serving.capture` first.
+
+    Args:
+        root: the folder, made when the first artifact is put.
+
+    Raises:
+        IonError: ``artifacts-url`` for a URL; this version stores in local folders.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        if "://" in str(root):
+            raise IonError("artifacts-url", f"artifacts cannot be stored at a URL: {root}", "give a local folder")
+        self._root = Path(root)
+
+    def path(self, digest: str) -> Path:
+        """Return where the artifact is, or would be.
+
+        Raises:
+            IonError: ``bad-digest``.
+        """
+        name = checked_digest(digest).removeprefix("sha256:")
+        return self._root / "sha256" / name[:2] / name
+
+    def has(self, digest: str) -> bool:
+        """Say whether an artifact of this digest is there, without reading it."""
+        return self.path(digest).is_file()
+
+    def put(self, data: bytes) -> str:
+        """Store the bytes and return their digest; durable on return. Damaged bytes are replaced."""
+        digest = digest_bytes(data)
+        path = self.path(digest)
+        try:
+            self.get(digest, limit=len(data))
+        except IonError:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_atomic(path, data)
+        return digest
+
+    def get(self, digest: str, *, limit: int = MAX_ARTIFACT) -> bytes:
+        """Return the bytes, read once and hashed as read.
+
+        Raises:
+            IonError: ``bad-digest``, ``artifact-missing``, ``artifact-unreadable``, ``artifact-too-large``
+                (over ``limit`` bytes) or ``artifact-corrupt`` (other bytes than the digest names).
+        """
+        path = self.path(digest)
+        try:
+            data = read_regular(path, limit)
+        except FileNotFoundError as error:
+            hint = "it was never stored here, or was deleted"
+            raise IonError("artifact-missing", f"no artifact {digest}", hint) from error
+        except OSError as error:
+            raise IonError("artifact-unreadable", f"cannot read artifact {digest}: {error.strerror}") from error
+        except IonError as error:
+            code = "artifact-too-large" if error.code == "file-too-large" else "artifact-unreadable"
+            raise IonError(code, f"artifact {digest}: {error.message}") from error
+        if digest_bytes(data) != digest:
+            raise IonError(
+                "artifact-corrupt",
+                f"the bytes stored as {digest} are other bytes",
+                "restore the artifact from a backup, or put it again from its source",
+            )
+        return data
+
+    def put_model(self, files: Mapping[str, bytes]) -> Manifest:
+        """Store every file, then the manifest, whose digest is the model version.
+
+        Raises:
+            IonError: ``bad-manifest``.
+        """
+        manifest = Manifest.from_files(files)
+        content = manifest.to_bytes()
+        for data in files.values():
+            self.put(data)
+        self.put(content)  # last: a manifest that is there implies its files are
+        return manifest
+
+    def get_manifest(self, model: str) -> Manifest:
+        """Return the manifest of a model version.
+
+        Raises:
+            IonError: as for `get`, ``bad-json`` and ``bad-manifest``.
+        """
+        return Manifest.from_bytes(self.get(model, limit=MAX_BYTES))
+
+    def get_files(self, manifest: Manifest) -> dict[str, bytes]:
+        """Return every file the manifest names, path → content.
+
+        Raises:
+            IonError: as for `get`; ``artifact-corrupt`` also for another size than the manifest says.
+        """
+        files: dict[str, bytes] = {}
+        for entry in manifest.entries:
+            data = self.get(entry.sha256, limit=entry.size)
+            if len(data) != entry.size:
+                raise IonError("artifact-corrupt", f"{entry.path!r} has {len(data)} bytes, not {entry.size}")
+            files[entry.path] = data
+        return files
+
+    def get_model(self, model: str) -> dict[str, bytes]:
+        """Return the files of a model version, path → content.
+
+        Raises:
+            IonError: as for `get_manifest` and `get_files`.
+        """
+        return self.get_files(self.get_manifest(model))

@@ -1,0 +1,92 @@
+"""Bounded reads of regular files, and writes that are whole or absent after a crash."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ion.errors import IonError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIB = 1 << 20
+
+
+def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
+    """Return the whole content of a regular file of at most ``limit`` bytes.
+
+    Args:
+        path: the file; a symbolic link is followed, a pipe or device is refused without blocking.
+        limit: bytes; one byte more is an error, so that a growing file cannot exhaust memory.
+        private: refuse a file its group or others may read, judged on the opened descriptor.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+        IonError: ``not-a-file``, ``file-too-large`` or ``key-permissions``.
+    """
+    # O_NONBLOCK: opening a FIFO somebody planted must not hang the reader.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IonError("not-a-file", f"{path.name} is not a regular file")
+        if private and status.st_mode & 0o077:
+            raise IonError(
+                "key-permissions",
+                f"{path.name} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})",
+                "chmod 600 it, and replace the key if others may have read it",
+            )
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise IonError("file-too-large", f"{path.name} is larger than {limit} bytes")
+    return data
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data``: readers see the old or the new content, also after a power cut.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged.
+    """
+    with _written_beside(path, data, mode) as temporary:
+        temporary.replace(path)
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Create ``path`` with ``data``, atomically, and never replace what is there.
+
+    Raises:
+        FileExistsError: ``path`` exists; it is unchanged.
+        OSError: as for `write_atomic`.
+    """
+    with _written_beside(path, data, mode) as temporary:
+        os.link(temporary, path)
+
+
+@contextmanager
+def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(descriptor, mode)  # exact, whatever the umask says
+            file.flush()
+            os.fsync(descriptor)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,58 @@
+"""Signing and checking the typed statements: decisions and promotions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ion.errors import IonError
+from ion.evidence.decisions import DecisionStatement, EvidenceReference, Verdict
+from ion.evidence.envelope import Unverified, sign, verify
+from ion.evidence.in_toto import PAYLOAD_TYPE
+from ion.evidence.promotions import Action, LeaseEnd, PromotionStatement
+
+if TYPE_CHECKING:
+    from ion.evidence.keys import Signer
+    from ion.evidence.trust import TrustRoot
+
+__all__ = [
+    "Action",
+    "DecisionStatement",
+    "EvidenceReference",
+    "LeaseEnd",
+    "PromotionStatement",
+    "Verdict",
+    "sign_statement",
+    "verify_decision",
+    "verify_promotion",
+]
+
+
+def sign_statement(statement: DecisionStatement | PromotionStatement, signer: Signer) -> bytes:
+    """Return the statement's DSSE envelope; its digest is what other statements refer to.
+
+    Raises:
+        IonError: ``bad-envelope`` when it would be larger than 1 MiB.
+    """
+    return sign(statement.to_payload(), PAYLOAD_TYPE, signer)
+
+
+def verify_decision(envelope: bytes, trust: TrustRoot) -> DecisionStatement | Unverified:
+    """Return the decision a trusted key signed, else why there is none."""
+    answer = verify(envelope, trust, PAYLOAD_TYPE)
+    if isinstance(answer, Unverified):
+        return answer
+    try:
+        return DecisionStatement.from_payload(answer.payload)
+    except IonError as error:
+        return Unverified(error.message)
+
+
+def verify_promotion(envelope: bytes, trust: TrustRoot) -> PromotionStatement | Unverified:
+    """Return the promotion a trusted key signed, else why there is none."""
+    answer = verify(envelope, trust, PAYLOAD_TYPE)
+    if isinstance(answer, Unverified):
+        return answer
+    try:
+        return PromotionStatement.from_payload(answer.payload)
+    except IonError as error:
+        return Unverified(error.message)

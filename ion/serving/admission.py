@@ -1,0 +1,78 @@
+"""What the gate answers: admitted, refused or halted. Values, never exceptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ion.evidence.statements import LeaseEnd
+    from ion.serving.scorer import Scorer
+
+Step = Literal["trust", "pointer", "node", "serial", "lease", "decision", "manifest", "artifact", "format", "accept"]
+HaltCause = Literal["halt", "revoke", "lease"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A model that may serve. The same object is returned for as long as nothing changed.
+
+    Args:
+        node: ``ion/node``.
+        model: model version (manifest digest).
+        serial: the promotion's serial.
+        decision: digest of the decision's envelope.
+        pointer: digest of the pointer's bytes; a lease renewal changes it, the model stays.
+        candidate_run: the node run that made the model.
+        files: path → content, each hashed as it was read.
+        format: e.g. ``ion-linear/1``.
+        scorer: made from ``files``.
+        lease_end: microseconds UTC.
+        on_lease_end: what the node does then.
+        expires: when the decision expires, microseconds UTC.
+    """
+
+    node: str
+    model: str
+    serial: int
+    decision: str
+    pointer: str
+    candidate_run: str
+    files: Mapping[str, bytes] = field(repr=False)
+    format: str
+    scorer: Scorer = field(repr=False)
+    lease_end: int
+    on_lease_end: LeaseEnd
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing new may serve: keep the last admitted model, or do not start.
+
+    Args:
+        step: where the gate stopped.
+        reason: why, without any path of this host.
+    """
+
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Stop predicting now; only a later admission ends this.
+
+    Args:
+        cause: a signed ``halt`` or ``revoke``, or a ``lease`` that ended with ``stop`` declared.
+        serial: of the promotion statement last accepted.
+        pointer: digest of the pointer bytes last accepted.
+        reason: for people, without any path of this host.
+    """
+
+    cause: HaltCause
+    serial: int
+    pointer: str
+    reason: str

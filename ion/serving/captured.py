@@ -1,0 +1,40 @@
+"""One captured prediction: what went in, what came out; the text sealed in a capture block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ion.errors import IonError
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedRow:
+    """Inputs in the order of the model's features, and the score given."""
+
+    inputs: tuple[float, ...]
+    score: float
+
+    def to_text(self) -> str:
+        """Return one JSON line; floats round-trip exactly."""
+        return json.dumps({"inputs": self.inputs, "score": self.score}, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, data: bytes) -> CapturedRow:
+        """Parse what `to_text` made.
+
+        Raises:
+            IonError: ``bad-capture``.
+        """
+        try:
+            value = json.loads(data)
+            inputs: Sequence[float] = value["inputs"]
+            return cls(tuple(float(number) for number in inputs), float(value["score"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise IonError("bad-capture", "a captured row is not readable") from error
+
+
+def capture_aad(epoch: str, first: int) -> bytes:
+    """Return what a block of captured rows is bound to: its epoch and first sequence number."""
+    return f"{epoch}:{first}".encode()

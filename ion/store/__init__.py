@@ -1,0 +1,26 @@
+"""The governance store: append-only, hash-linked facts and what folds out of them.
+
+``open_store(url)`` gives a `GovernanceStore` on SQLite or PostgreSQL. Facts enter in two ways
+only: `GovernanceStore.append` takes what agents shipped, `GovernanceStore.command` is the
+transaction in which governance itself acts (define, decide, promote, halt).
+"""
+
+from ion.store.governance import (
+    Appended,
+    Candidate,
+    Command,
+    Current,
+    GovernanceStore,
+    Head,
+    open_store,
+)
+
+__all__ = [
+    "Appended",
+    "Candidate",
+    "Command",
+    "Current",
+    "GovernanceStore",
+    "Head",
+    "open_store",
+]

@@ -1,0 +1,71 @@
+"""The fold: what one more record changes in the projections, in store order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, insert, select, update
+
+from ion.facts import (
+    DecisionMade,
+    Fact,
+    ModelRecorded,
+    NodeHalted,
+    PredictionsCommitted,
+    Promoted,
+    Record,
+)
+from ion.store import schema
+
+
+def fold(connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
+    """Apply ``(position, record)`` pairs, first appearance of each fact id only."""
+    mentions: list[dict[str, object]] = []
+    for position, record in records:
+        kind = type(record.fact).__name__
+        mentions += [
+            {"subject": subject, "kind": kind, "position": position}
+            for subject in sorted(record.fact.subjects())
+        ]
+        _fold_one(connection, position, record.fact)
+    if mentions:
+        connection.execute(insert(schema.mention), mentions)
+
+
+def _fold_one(connection: Connection, position: int, fact: Fact) -> None:
+    if isinstance(fact, PredictionsCommitted):
+        table = schema.prediction_range
+        taken = (table.c.epoch == fact.epoch) & (table.c.first == fact.first)
+        if connection.execute(select(table.c.position).where(taken)).first() is None:
+            row = {"epoch": fact.epoch, "first": fact.first, "last": fact.last}
+            connection.execute(insert(table).values(**row, position=position))
+    elif isinstance(fact, ModelRecorded):
+        table = schema.candidate
+        known = connection.execute(
+            select(table.c.model).where(table.c.model == fact.model, table.c.run == fact.run)
+        ).first()
+        if known is None:
+            row = {"model": fact.model, "run": fact.run, "node": fact.node}
+            connection.execute(insert(table).values(**row, position=position, verdict=""))
+    elif isinstance(fact, DecisionMade):
+        table = schema.candidate
+        chosen = (table.c.model == fact.model) & (table.c.run == fact.run)
+        connection.execute(update(table).where(chosen).values(verdict=fact.verdict))
+    elif isinstance(fact, Promoted):
+        _set_current(
+            connection, fact, model=fact.model, run=fact.run, decision=fact.decision, halted=False
+        )
+    elif isinstance(fact, NodeHalted):
+        _set_current(connection, fact, halted=True)
+
+
+def _set_current(connection: Connection, fact: Promoted | NodeHalted, **values: object) -> None:
+    connection.execute(
+        insert(schema.cause).values(cause=fact.cause, node=fact.node, serial=fact.serial)
+    )
+    table = schema.current
+    row = {"serial": fact.serial, "cause": fact.cause, **values}
+    done = connection.execute(update(table).where(table.c.node == fact.node).values(row))
+    if done.rowcount == 0:
+        empty = {"model": "", "run": "", "decision": ""}
+        connection.execute(insert(table).values(node=fact.node, **{**empty, **row}))

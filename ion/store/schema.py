@@ -1,0 +1,132 @@
+"""Tables. Facts, agents and blocks are the record; everything under "projections" can be rebuilt."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+_POSITION = BigInteger().with_variant(Integer(), "sqlite")
+
+meta = Table(
+    "ion_meta",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+"""``format`` (refused when foreign) and ``store`` (the store's own agent name)."""
+
+head = Table(
+    "ion_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("position", _POSITION, nullable=False),
+    Column("link", LargeBinary, nullable=False),
+)
+"""One row; every append locks it first, so positions are dense and in link order."""
+
+fact = Table(
+    "ion_fact",
+    metadata,
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
+    Column("id", String, nullable=False, index=True),
+    Column("agent", String, nullable=False),
+    Column("seq", _POSITION, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("us", BigInteger, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("link", LargeBinary, nullable=False),
+    UniqueConstraint("agent", "seq"),
+    Index("ion_fact_kind", "kind", "position"),
+)
+
+agent = Table(
+    "ion_agent",
+    metadata,
+    Column("agent", String, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("us", BigInteger, nullable=False),
+)
+"""The acknowledged head of each agent: a truncated spool is noticed."""
+
+block = Table(
+    "ion_block",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Ciphertext of captured and quarantined rows; facts hold the digests."""
+
+capture_key = Table(
+    "ion_capture_key",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+"""Deleting a row here erases what was captured under it; facts stay verifiable."""
+
+# Projections --------------------------------------------------------------------------------
+
+mention = Table(
+    "ion_mention",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
+)
+"""Which facts speak of what."""
+
+prediction_range = Table(
+    "ion_prediction_range",
+    metadata,
+    Column("epoch", String, primary_key=True),
+    Column("first", _POSITION, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("position", _POSITION, nullable=False),
+)
+
+candidate = Table(
+    "ion_candidate",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("run", String, primary_key=True),
+    Column("node", String, nullable=False),
+    Column("position", _POSITION, nullable=False),
+    Column("verdict", String, nullable=False),
+)
+"""``verdict`` is empty until the first decision."""
+
+current = Table(
+    "ion_current",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("model", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("halted", Boolean, nullable=False),
+)
+"""What each inference node should serve now."""
+
+cause = Table(
+    "ion_cause",
+    metadata,
+    Column("cause", String, primary_key=True),
+    Column("node", String, primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    UniqueConstraint("node", "serial"),
+)
+"""A cause changes a node once: the database enforces it."""
+
+PROJECTIONS = (mention, prediction_range, candidate, current, cause)

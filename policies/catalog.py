@@ -1,0 +1,32 @@
+"""The catalogue of policy sets. An ION names one of them; a decision binds its digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ion.decision import PolicySet
+from policies.checks import all_checks_passed
+from policies.metrics import metric_at_least, not_worse_than_current
+from policies.source import source_committed
+
+_SOURCES = {
+    path.name: "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+}
+"""Taken at import, so that the digest is of the code that decides, not of a file edited since."""
+
+clinical_low_risk = PolicySet(
+    name="clinical_low_risk",
+    policies=(
+        metric_at_least("roc_auc", 0.95),
+        metric_at_least("recall", 0.85),
+        not_worse_than_current("roc_auc", margin=0.005),
+        all_checks_passed(),
+        source_committed(),
+    ),
+    valid_days=90,
+    sources=_SOURCES,
+    module=__name__,
+)
+"""A recommendation that a clinician still reviews: SLA, no regression, data quality, known source."""

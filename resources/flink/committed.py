@@ -1,0 +1,245 @@
+"""Facts about predictions, from committed part files only.
+
+A file without a leading dot was committed by a completed checkpoint and never changes. Fact ids are made
+of the file's digest, so telling a file twice (a crash before the journal knew) changes nothing. A
+captured row is ``score,label,input row``; a quarantined one is JSON of position, reason and row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ion.canonical import canonical_bytes, digest_bytes
+from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
+from ion.ids import observed_id
+from ion.serving import CaptureKey, seal
+from resources.flink.inputs import InputRows
+from resources.flink.journal import EpochEntry, Journal, Window
+from resources.flink.rows import Prediction, SetAside, read_predictions, read_set_aside, unquoted
+from resources.flink.windows import EpochRows, WindowFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ion.agent import Client
+    from resources.flink.folders import Folders
+    from resources.flink.settings import JobSettings
+
+_BLOCK_ROWS = 1024
+_SETTLED_NS = 2_000_000_000
+
+
+class CommittedFiles:
+    """Finds committed part files and tells what they hold. One thread uses it."""
+
+    def __init__(
+        self, settings: JobSettings, run: str, client: Client, journal: Journal, key: CaptureKey, facts: WindowFacts
+    ) -> None:
+        self._settings = settings
+        self._folders: Folders = settings.folders
+        self._run = run
+        self._client = client
+        self._journal = journal
+        self._key = key
+        self._facts = facts
+        self._inputs = InputRows(self._folders.inbox)
+        self._settled: dict[Path, int] = {}
+        self._rows: dict[str, EpochRows] = {}
+        self._window_due = time.monotonic() + settings.window_s
+
+    def resume(self) -> None:
+        """Finish what a run that died left: windows begun, and rows of files no window holds yet."""
+        for window in list(self._journal.open_windows.values()):
+            self._gather(window.files)
+            self._tell_window(window)
+        self._gather(tuple(self._journal.unwindowed))
+
+    def tell_new(self, *, last: bool = False) -> int:
+        """Tell all files committed since; returns how many. ``last`` also closes the window.
+
+        Raises:
+            IonError: ``spool-unusable``: nothing was marked as told.
+        """
+        told = []
+        for path in self._new_files():
+            self._tell_file(path)
+            told.append(self._name(path))
+        if told:
+            self._client.flush()
+            self._journal.files_told(told)
+        if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
+            files = tuple(self._journal.unwindowed)
+            window = Window(observed_id("flink window", *files), files)
+            self._journal.window_began(window)
+            self._tell_window(window)
+            self._window_due = time.monotonic() + self._settings.window_s
+        return len(told)
+
+    def discard_uncommitted(self, before: float) -> None:
+        """Remove what dead attempts left in progress: dot-files last written before ``before`` (epoch s).
+
+        Only after a checkpoint of this job completed: until then a restore may still commit them.
+        """
+        for root in (self._folders.predictions, self._folders.quarantine):
+            for path in root.glob("*/.*"):
+                if path.stat().st_mtime < before:
+                    path.unlink(missing_ok=True)
+
+    def _new_files(self) -> Iterable[Path]:
+        found = []
+        for root in (self._folders.predictions, self._folders.quarantine):
+            for folder in (root, *(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")):
+                changed = folder.stat().st_mtime_ns
+                if folder == root or self._settled.get(folder) == changed:
+                    continue
+                found += [path for path in folder.iterdir() if path.name[0] != "."]
+                # A folder's time has the clock's grain: only one that has been quiet need not be listed.
+                if time.time_ns() - changed > _SETTLED_NS:
+                    self._settled[folder] = changed
+        fresh = [path for path in found if self._name(path) not in self._journal.told]
+        return sorted(fresh, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folders.root).as_posix()
+
+    def _tell_file(self, path: Path) -> None:
+        data = path.read_bytes()
+        digest = digest_bytes(data)
+        try:
+            if path.is_relative_to(self._folders.quarantine):
+                self._tell_set_aside(path, digest, read_set_aside(data))
+            else:
+                self._tell_predictions(path, digest, read_predictions(data))
+        except (ValueError, TypeError) as error:
+            self._gap(self._run, "output rows", data.count(b"\n"), f"{path.name} is not as written: {error}", digest)
+
+    def _tell_predictions(self, path: Path, digest: str, rows: list[Prediction]) -> None:
+        for part in _ranges(rows):
+            entry = self._entry(part[0])
+            first, last = part[0].seq, part[-1].seq
+            self._client.emit(
+                PredictionsCommitted(
+                    epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(part), file=self._name(path),
+                    file_digest=digest, sources=_sources(part), us_first=part[0].us, us_last=part[-1].us,
+                ),
+                fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
+            )
+            for start in range(0, len(part), _BLOCK_ROWS):
+                self._capture(entry, part[start : start + _BLOCK_ROWS], digest)
+            self._collect(entry, part)
+
+    def _capture(self, entry: EpochEntry, rows: Sequence[Prediction], digest: str) -> None:
+        first, last, identity = rows[0].seq, rows[-1].seq, f"{rows[0].epoch}:{rows[0].seq}"
+        if not _sampled(identity, self._settings.capture_share):
+            self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
+            return
+        sealed = [self._captured(row) for row in rows]
+        missing = sum(row is None for row in sealed)
+        if missing:
+            self._gap(entry.epoch, "captured inputs", missing, "the inbox no longer holds them", digest, first, last)
+        if missing == len(rows):
+            return
+        block = seal([row or b"" for row in sealed], self._key, identity.encode())
+        self._client.emit(
+            InputsCaptured(
+                epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(rows) - missing,
+                key=self._key.key_id, block=digest_bytes(block),
+            ),
+            block=block,
+            fact_id=observed_id("inputs captured", digest, identity),
+        )
+
+    def _captured(self, row: Prediction) -> bytes | None:
+        text = self._inputs.row(row.file, row.line)
+        return None if text is None else f"{row.score!r},{row.label},".encode() + text
+
+    def _tell_set_aside(self, path: Path, digest: str, rows: list[SetAside]) -> None:
+        for run, members in groupby(rows, lambda row: self._entry(row).run):
+            part = list(members)
+            sealed = [canonical_bytes(self._quarantined(row)) for row in part]
+            block = seal(sealed, self._key, digest.encode())
+            self._client.emit(
+                RowsQuarantined(
+                    run=run, node=self._settings.node, rows=len(part), reasons=dict(Counter(row.reason for row in part)),
+                    key=self._key.key_id, block=digest_bytes(block), file=self._name(path), file_digest=digest,
+                ),
+                block=block,
+                fact_id=observed_id("rows quarantined", digest, run),
+            )
+
+    def _quarantined(self, row: SetAside) -> dict[str, object]:
+        text = self._inputs.row(row.file, row.line)
+        shown = None if text is None else text.decode("utf-8", "backslashreplace")
+        return {"file": unquoted(row.file), "line": row.line, "reason": row.reason, "row": shown}
+
+    def _entry(self, row: Prediction | SetAside) -> EpochEntry:
+        """Return the epoch as it was opened; one that the journal does not know becomes a gap."""
+        entry = self._journal.epochs.get(row.epoch)
+        if entry is None:
+            model = row.model if isinstance(row, Prediction) else ""
+            entry = self._journal.epochs[row.epoch] = EpochEntry(row.epoch, self._run, model, 0)
+            self._gap(row.epoch, "epoch", 1, "the journal does not know when it was opened", row.epoch)
+        return entry
+
+    def _gap(
+        self, scope: str, what: str, count: int, reason: str, about: str, first: int | None = None, last: int | None = None
+    ) -> None:
+        self._client.emit(
+            GapNoted(scope=scope, what=what, count=count, reason=reason, first=first, last=last),
+            fact_id=observed_id("flink gap", scope, what, about, str(first)),
+        )
+
+    def _collect(self, entry: EpochEntry, part: Sequence[Prediction]) -> None:
+        rows = self._rows.setdefault(entry.epoch, EpochRows(entry))
+        rows.times += [row.us for row in part]
+        rows.scores += [row.score for row in part]
+        rows.labels += [row.label for row in part]
+        step = -(-len(part) // self._settings.signature_rows) if self._settings.signature_rows else 0
+        for row in part[::step] if step else ():
+            text = self._inputs.row(row.file, row.line)
+            if text is not None:
+                rows.inputs.append(text)
+
+    def _gather(self, files: Sequence[str]) -> None:
+        """Collect the rows of files told before; what is gone or damaged was told as it was."""
+        for name in files:
+            path = self._folders.root / name
+            if path.is_relative_to(self._folders.predictions) and path.is_file():
+                for part in _ranges(read_predictions(path.read_bytes())):
+                    self._collect(self._entry(part[0]), part)
+
+    def _tell_window(self, window: Window) -> None:
+        for rows in self._rows.values():
+            self._facts.tell(window.name, rows)
+        self._rows = {}
+        self._client.flush()
+        self._journal.window_told(window.name)
+
+
+def _ranges(rows: Sequence[Prediction]) -> list[Sequence[Prediction]]:
+    """Cut rows where the epoch changes or the sequence is not the next."""
+    cuts = [0]
+    for index in range(1, len(rows)):
+        before, row = rows[index - 1], rows[index]
+        if row.epoch != before.epoch or row.seq != before.seq + 1:
+            cuts.append(index)
+    return [rows[start:end] for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True) if start < end]
+
+
+def _sources(rows: Sequence[Prediction]) -> list[dict[str, object]]:
+    """Return where the rows' inputs stand: per file first and last line, and how many."""
+    found = []
+    for file, members in groupby(rows, lambda row: row.file):
+        lines = [row.line for row in members]
+        found.append({"file": unquoted(file), "first": min(lines), "last": max(lines), "rows": len(lines)})
+    return found
+
+
+def _sampled(identity: str, share: float) -> bool:
+    """Tell whether a block is in the share: a property of its name, so telling twice agrees."""
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) < share * 2**64

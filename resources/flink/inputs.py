@@ -1,0 +1,41 @@
+"""Input rows by position: what committed output points at, read again from the inbox."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from resources.flink.rows import unquoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_REMEMBERED_BYTES = 32 << 20
+
+
+class InputRows:
+    """The lines of inbox files; the files read last are remembered, up to 32 MiB.
+
+    Lines end with a newline byte alone, as in Flink's line format.
+    """
+
+    def __init__(self, inbox: Path) -> None:
+        self._inbox = inbox
+        self._files: OrderedDict[str, list[bytes]] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+
+    def row(self, file: str, line: int) -> bytes | None:
+        """Return line ``line`` (from 1) of ``file`` (as in output rows), or None when it is gone."""
+        lines = self._files.get(file) or self._read(file)
+        return lines[line - 1] if 0 < line <= len(lines) else None
+
+    def _read(self, file: str) -> list[bytes]:
+        try:
+            data = (self._inbox / unquoted(file)).read_bytes()
+        except OSError:
+            return []
+        self._files[file] = lines = data.split(b"\n")
+        self._sizes[file] = len(data)
+        while sum(self._sizes.values()) > _REMEMBERED_BYTES and len(self._files) > 1:
+            del self._sizes[self._files.popitem(last=False)[0]]
+        return lines

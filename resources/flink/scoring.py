@@ -1,0 +1,67 @@
+"""The scorer as a Flink operator: stateless but for its epoch, which is never restored."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pyflink.common import Types
+from pyflink.datastream import OutputTag, ProcessFunction
+
+from resources.flink.rows import Unscorable, parse_patient, quoted
+from resources.flink.serving import SubtaskServing, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyflink.common import Row
+    from pyflink.datastream import RuntimeContext
+
+    from resources.flink.settings import JobSettings
+
+SET_ASIDE = OutputTag("set-aside", Types.STRING())
+_REMEMBERED_FILES = 1000
+
+
+class ScorePatients(ProcessFunction):  # type: ignore[misc] - pyflink ships no types
+    """Turns ``(path, line, text)`` into a prediction row, or into a set-aside row on `SET_ASIDE`."""
+
+    def __init__(self, settings: JobSettings, run: str) -> None:
+        self._settings = settings
+        self._run = run
+        self._inbox = f"{settings.folders.inbox}/"
+        self._names: dict[str, str] = {}
+        self._serving: SubtaskServing | None = None
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Join this process's serving: a fresh epoch on every open and every restore."""
+        index, attempt = runtime_context.get_index_of_this_subtask(), runtime_context.get_attempt_number()
+        self._serving = shared(self._settings, self._run).join(index, attempt)
+
+    def close(self) -> None:
+        """Close the epoch."""
+        if self._serving is not None:
+            shared(self._settings, self._run).leave(self._serving, "stopped")
+
+    def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
+        """Score one row. Nothing in a row can fail the job."""
+        path, line, text = value
+        serving = self._serving
+        epoch = serving.current()
+        values = parse_patient(text, len(epoch.admitted.scorer.features))
+        if isinstance(values, Unscorable):
+            yield SET_ASIDE, f"{epoch.id},{line},{values.reason},{self._name(path)}"
+            return
+        epoch, seq, score = serving.score(values)
+        admitted = epoch.admitted
+        label = epoch.labels[admitted.scorer.label(score)]
+        us = time.time_ns() // 1000
+        yield f"{epoch.id},{seq},{admitted.model},{line},{us},{score!r},{label},{self._name(path)}"
+
+    def _name(self, path: str) -> str:
+        name = self._names.get(path)
+        if name is None:
+            if len(self._names) >= _REMEMBERED_FILES:
+                self._names.clear()
+            name = self._names[path] = quoted(path.removeprefix(self._inbox))
+        return name

@@ -1,0 +1,73 @@
+"""The observation sensor: spools into the store, committed windows and Dagster's events into view."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from ion.agent import open_client, ship_all
+from ion.dagster.observation import end_finished_runs, observe
+from ion.dagster.windows import report_windows
+from ion.home import Home
+from ion.store import open_store
+
+if TYPE_CHECKING:
+    from ion.store import GovernanceStore
+
+TICK_SECONDS = 4.8
+SHIP_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far each kind of looking has come."""
+
+    events: int = 0
+    runs: int = 0
+    windows: int = 0
+    open_runs: list[str] = field(default_factory=list)
+
+
+@dg.sensor(
+    name="observation",
+    minimum_interval_seconds=1,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ships waiting facts, observes assets that know nothing of ion, reports prediction windows.",
+)
+def observation(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Look once at Dagster, then ship spools until the tick's time is over."""
+    home = Home.find().make()
+    cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
+    store = open_store(home.store_url)
+    try:
+        _look(home, store, context.instance, cursor)
+        shipped = _ship(home, store)
+    finally:
+        store.close()
+    return dg.SensorResult(cursor=json.dumps(asdict(cursor)), skip_reason=f"shipped {shipped} facts")
+
+
+def _look(home: Home, store: GovernanceStore, instance: dg.DagsterInstance, cursor: Cursor) -> None:
+    open_runs = set(cursor.open_runs)
+    client = open_client(home, name="observer", ship=False)
+    try:
+        cursor.events = observe(store, client, instance, cursor.events)
+        cursor.runs = end_finished_runs(store, client, instance, open_runs, cursor.runs)
+        cursor.windows = report_windows(store, instance, cursor.windows)
+    finally:
+        client.close()
+    cursor.open_runs = sorted(open_runs)
+
+
+def _ship(home: Home, store: GovernanceStore) -> int:
+    deadline = time.monotonic() + TICK_SECONDS
+    shipped = 0
+    while True:
+        shipped += ship_all(home.spool, store)
+        if time.monotonic() >= deadline:
+            return shipped
+        time.sleep(SHIP_SECONDS)
