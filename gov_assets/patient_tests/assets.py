@@ -14,7 +14,7 @@ from gov_assets.patient_tests.data import FEATURES, LABEL, load_patients, with_s
 from gov_assets.patient_tests.search import TrainingConfig
 from ion.agent import dataset_digest
 from ion.agent.code import code_state, project_of
-from ion.dagster import dataset, training
+from ion.dagster import dataset, streaming, training
 from policies import catalog
 from resources.mlflow import MlflowTracking, TrackedRun
 from resources.spark import Extraction, SparkResource, extract
@@ -25,13 +25,13 @@ REGISTERED_AS = "patient_tests"
 _SHOWN = ("mean_radius", "mean_texture", "mean_concavity", "worst_radius", "worst_area", "prediction")
 
 
-@dataset(ion="patient_tests", expectations=patients_suite, classification="pii", kinds=("pandas",))
+@dataset(ion="patient_tests", node="model", expectations=patients_suite, classification="pii", kinds=("pandas",))
 def patients() -> pd.DataFrame:
     """Patients with thirty measured numbers each and what the biopsy said."""
     return load_patients()
 
 
-@dataset(ion="patient_tests", expectations=features_suite, classification="pii", kinds=("pandas",))
+@dataset(ion="patient_tests", node="model", expectations=features_suite, classification="pii", kinds=("pandas",))
 def features(patients: pd.DataFrame) -> pd.DataFrame:
     """The patients, a quarter of them held out of training for good."""
     return with_split(patients)
@@ -116,3 +116,13 @@ def _candidates(told: Extraction) -> list[dg.TableRecord]:
 
 def _cell(value: object) -> str | float | bool:
     return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+predictions = streaming(
+    ion="patient_tests",
+    name="predictions",
+    model="model",
+    classification="pii",
+    on_lease_end="keep",
+    description="Recommendations for incoming patients, by the promoted model, as a Flink job commits them.",
+)

@@ -113,14 +113,7 @@ class Client:
     def ship(self) -> bool:
         """Flush and carry the spool to the receiver now; False when that must wait."""
         self.flush()
-        if self._receiver is None:
-            return False
-        try:
-            ship_agent(self.home.spool / self.agent, self._receiver)
-        except Exception as error:  # noqa: BLE001 - any trouble of the store waits in the spool
-            self.last_trouble = str(error)
-            return False
-        return True
+        return self._carry()
 
     last_trouble = ""
     """Why shipping last had to wait; the facts stay in the spool."""
@@ -131,20 +124,22 @@ class Client:
         self._thread.join()
         self.flush()
         self._spool.close()
-        if self._receiver is not None:
-            self._close_shipping()
+        self._carry()
 
-    def _close_shipping(self) -> None:
-        assert self._receiver is not None  # noqa: S101 - for the type checker
+    def _carry(self) -> bool:
+        if self._receiver is None:
+            return False
         try:
-            ship_agent(self.home.spool / self.agent, self._receiver)
-        except Exception as error:  # noqa: BLE001 - as in ship()
+            ship_agent(self.home.spool / self.agent, self._receiver, wait=True)
+        except Exception as error:  # noqa: BLE001 - any trouble of the store waits in the spool
             self.last_trouble = str(error)
+            return False
+        self.last_trouble = ""
+        return True
 
     def _work(self) -> None:
         while not self._stopping.wait(_FLUSH_SECONDS):
-            dirty = self._dirty or any(run.has_points for run in list(self._runs))
-            if dirty:
+            if self._dirty or self.last_trouble or any(run.has_points for run in list(self._runs)):
                 self.ship()
 
     def forget(self, run: NodeRun) -> None:

@@ -50,9 +50,12 @@ def ship_all(spool: Path, receiver: Receiver) -> int:
     return sum(ship_agent(folder, receiver) for folder in agents)
 
 
-def ship_agent(folder: Path, receiver: Receiver) -> int:
-    """Ship one agent's spool; its folder goes once the agent has ended and all is shipped."""
-    with _only_shipper(folder) as alone:
+def ship_agent(folder: Path, receiver: Receiver, *, wait: bool = False) -> int:
+    """Ship one agent's spool; its folder goes once the agent has ended and all is shipped.
+
+    While another process ships the same spool there is nothing to do, or with ``wait`` to wait for.
+    """
+    with _only_shipper(folder, wait=wait) as alone:
         if not alone:
             return 0
         ended = not has_writer(folder)
@@ -104,14 +107,14 @@ def _read_cursor(folder: Path) -> _Cursor:
 
 
 @contextmanager
-def _only_shipper(folder: Path) -> Iterator[bool]:
+def _only_shipper(folder: Path, *, wait: bool) -> Iterator[bool]:
     try:
         handle = os.open(folder / "shipping", os.O_WRONLY | os.O_CREAT, 0o600)
     except FileNotFoundError:  # another shipper finished and removed the folder
         yield False
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield (folder / "facts").exists()
     except BlockingIOError:
         yield False

@@ -124,8 +124,10 @@ class Promotions:
             return False
         if wanted.decision is not None and not self._artifacts.has(wanted.decision):
             self._restore_decision(node, wanted.decision)
-        renewed = wanted.renewed(now, now + LEASE_US)
-        self._pointers.write(path, sign_statement(renewed, self._signer))
+        if wanted.lease_end - now <= LEASE_US // 2:
+            issued = max(now, wanted.issued + 1, present.issued + 1 if present is not None else 0)
+            wanted = wanted.renewed(issued, issued + LEASE_US)
+        self._pointers.write(path, sign_statement(wanted, self._signer))
         return True
 
     def _trust(self) -> TrustRoot:

@@ -25,6 +25,7 @@ class Admitted:
         serial: the promotion's serial.
         decision: digest of the decision's envelope.
         pointer: digest of the pointer's bytes; a lease renewal changes it, the model stays.
+        cause: what made this the node's model: the id of a decision.
         candidate_run: the node run that made the model.
         files: path → content, each hashed as it was read.
         format: e.g. ``ion-linear/1``.
@@ -39,6 +40,7 @@ class Admitted:
     serial: int
     decision: str
     pointer: str
+    cause: str
     candidate_run: str
     files: Mapping[str, bytes] = field(repr=False)
     format: str

@@ -190,6 +190,7 @@ class Gate:
             serial=statement.serial,
             decision=statement.decision,
             pointer=pointer,
+            cause=statement.cause,
             candidate_run=decision.candidate_run,
             files=MappingProxyType(files),
             format=name,

@@ -88,7 +88,7 @@ class _Reader:
         columns = (fact.c.position, fact.c.id, fact.c.agent, fact.c.us, fact.c.raw)
         query: Select[tuple[int, str, str, int, bytes]]
         if subject is None:
-            query = select(*columns).where(fact.c.kind == kind.__name__)
+            query = select(*columns).where(fact.c.kind == kind.__name__, fact.c.first)
         else:
             query = select(*columns).join(mention, mention.c.position == fact.c.position)
             query = query.where(mention.c.subject == subject, mention.c.kind == kind.__name__)
@@ -365,22 +365,28 @@ class _Append:
     def _write(self, records: Sequence[Record]) -> None:
         if not records:
             return
+        placed = list(enumerate(records, start=self._position + 1))
+        first = list(_first_of_each(placed, self._ids_known({record.id for record in records})))
+        positions = {position for position, _ in first}
         rows: list[dict[str, object]] = []
-        placed: list[tuple[int, Record]] = []
-        seen = self._ids_known({record.id for record in records})
-        for record in records:
-            self._position += 1
+        for position, record in placed:
+            self._position = position
             self._link = link(self._link, record.raw)
-            placed.append((self._position, record))
             rows.append(
                 {
-                    "position": self._position, "id": record.id, "agent": record.agent,
-                    "seq": record.seq, "kind": type(record.fact).__name__, "us": record.stamp.us,
-                    "raw": record.raw, "link": self._link,
+                    "position": position,
+                    "id": record.id,
+                    "agent": record.agent,
+                    "seq": record.seq,
+                    "kind": type(record.fact).__name__,
+                    "us": record.stamp.us,
+                    "first": position in positions,
+                    "raw": record.raw,
+                    "link": self._link,
                 }
             )
         self._connection.execute(insert(schema.fact), rows)
-        fold(self._connection, _first_of_each(placed, seen))
+        fold(self._connection, first)
 
     def _ids_known(self, ids: set[str]) -> set[str]:
         query = select(schema.fact.c.id).where(schema.fact.c.id.in_(ids))

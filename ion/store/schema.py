@@ -44,6 +44,7 @@ fact = Table(
     Column("seq", _POSITION, nullable=False),
     Column("kind", String, nullable=False),
     Column("us", BigInteger, nullable=False),
+    Column("first", Boolean, nullable=False, comment="false when the same fact id came before"),
     Column("raw", LargeBinary, nullable=False),
     Column("link", LargeBinary, nullable=False),
     UniqueConstraint("agent", "seq"),

@@ -7,17 +7,20 @@ edges here, per model. Without that file the bins span four training standard de
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.canonical import canonical_bytes, checked_digest
-from ion.evidence import ArtifactStore
 from ion.evidence.files import write_atomic
 from ion.serving import load_scorer, model_format
 from ion.serving.scorer import LinearScorer
+from resources.flink.rows import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from ion.evidence import ArtifactStore
 
 PREDICTION = "prediction"
 """The name of the scores' histogram among the features'."""
@@ -25,6 +28,16 @@ PREDICTION = "prediction"
 _SCORE_BINS = 20
 _SPREAD = 4.0
 Edges = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBins:
+    """A model's features in row order, its positive label as rows write it, and bins by name."""
+
+    features: tuple[str, ...]
+    positive: str
+    edges: Edges
+    declared: bool
 
 
 def write_bins(folder: Path, model: str, edges: Mapping[str, Sequence[float]]) -> None:
@@ -37,8 +50,8 @@ def has_bins(folder: Path, model: str) -> bool:
     return _file(folder, model).is_file()
 
 
-def model_bins(folder: Path, artifacts: ArtifactStore, model: str) -> tuple[tuple[str, ...], Edges]:
-    """Return the model's features in row order, and the bins by name (scores under `PREDICTION`).
+def model_bins(folder: Path, artifacts: ArtifactStore, model: str) -> ModelBins:
+    """Return how to count what the model saw and said.
 
     Raises:
         IonError: the model's artifact is missing or damaged.
@@ -49,7 +62,8 @@ def model_bins(folder: Path, artifacts: ArtifactStore, model: str) -> tuple[tupl
     if isinstance(scorer, LinearScorer):
         for name, mean, scale in zip(scorer.features, scorer.mean, scorer.scale, strict=True):
             edges[name] = [mean + _SPREAD * scale * (step * 2 / _SCORE_BINS - 1) for step in range(_SCORE_BINS + 1)]
-    return scorer.features, edges | _declared(folder, model)
+    declared = _declared(folder, model)
+    return ModelBins(scorer.features, quoted(str(scorer.classes[1])), edges | declared, declared=bool(declared))
 
 
 def _declared(folder: Path, model: str) -> Edges:
@@ -62,5 +76,3 @@ def _declared(folder: Path, model: str) -> Edges:
 def _file(folder: Path, model: str) -> Path:
     name = checked_digest(model).removeprefix("sha256:")
     return folder / f"{name}.json"
-
-

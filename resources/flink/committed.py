@@ -11,13 +11,13 @@ import hashlib
 import time
 from collections import Counter
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ion.canonical import canonical_bytes, digest_bytes
+from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
-from ion.serving import CaptureKey, seal
+from ion.serving import seal
 from resources.flink.inputs import InputRows
 from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.rows import Prediction, SetAside, read_predictions, read_set_aside, unquoted
@@ -26,7 +26,10 @@ from resources.flink.windows import EpochRows, WindowFacts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pathlib import Path
+
     from ion.agent import Client
+    from ion.serving import CaptureKey
     from resources.flink.folders import Folders
     from resources.flink.settings import JobSettings
 
@@ -66,12 +69,15 @@ class CommittedFiles:
             IonError: ``spool-unusable``: nothing was marked as told.
         """
         told = []
-        for path in self._new_files():
-            self._tell_file(path)
-            told.append(self._name(path))
-        if told:
+        try:
+            for path in self._new_files():
+                self._tell_file(path)
+                told.append(self._name(path))
             self._client.flush()
-            self._journal.files_told(told)
+        except IonError:
+            self._settled.clear()  # what was listed must be listed again
+            raise
+        self._journal.files_told(told)
         if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
             files = tuple(self._journal.unwindowed)
             window = Window(observed_id("flink window", *files), files)

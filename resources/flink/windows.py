@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from ion.agent import Histogram
 from ion.errors import IonError
-from ion.evidence import ArtifactStore
 from ion.facts import GapNoted, SignatureRecorded, StatisticsRecorded
 from ion.ids import observed_id
-from resources.flink.bins import PREDICTION, Edges, model_bins
+from resources.flink.bins import PREDICTION, ModelBins, model_bins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ion.agent import Client
+    from ion.evidence import ArtifactStore
     from resources.flink.journal import EpochEntry
 
 _POINT_ROWS = 1000
@@ -27,12 +27,12 @@ _POINT_ROWS = 1000
 
 @dataclass(slots=True)
 class EpochRows:
-    """What a window holds of one epoch: times (µs), scores, positive labels; some input rows."""
+    """What a window holds of one epoch: times (µs), scores, labels as written; some input rows."""
 
     entry: EpochEntry
     times: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    positives: list[bool] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
 
 
@@ -43,31 +43,33 @@ class WindowFacts:
         self._client = client
         self._artifacts = artifacts
         self._bins = bins
-        self._known: dict[str, tuple[tuple[str, ...], Edges]] = {}
+        self._known: dict[str, ModelBins] = {}
 
     def tell(self, window: str, rows: EpochRows) -> None:
         """Spool the facts about one epoch's part of the window called ``window``."""
         import numpy as np
 
         scores = np.asarray(rows.scores)
-        self._statistics(window, rows, scores)
         try:
-            features, edges = self._model(rows.entry.model)
+            bins = self._bins_of(rows.entry.model)
         except IonError as error:
-            self._gap(window, rows, "signatures", len(scores), error.message)
+            self._gap(window, rows, "statistics", len(scores), error.message)
             return
-        # The positional bins of the scores come with every model.
-        self._signature(window, rows, PREDICTION, "prediction", Histogram.of(scores, edges[PREDICTION]))
+        positives = np.asarray([label == bins.positive for label in rows.labels], dtype=float)
+        self._statistics(window, rows, scores, positives)
+        self._signature(window, rows, PREDICTION, "prediction", Histogram.of(scores, bins.edges[PREDICTION]))
         if rows.inputs:
-            matrix = _matrix(rows.inputs, len(features))
-            for column, name in enumerate(features):
-                if name in edges:
-                    self._signature(window, rows, name, "inference", Histogram.of(matrix[:, column], edges[name]))
+            matrix = _matrix(rows.inputs, len(bins.features))
+            for column, name in enumerate(bins.features):
+                if name in bins.edges:
+                    histogram = Histogram.of(matrix[:, column], bins.edges[name])
+                    self._signature(window, rows, name, "inference", histogram)
 
-    def _statistics(self, window: str, rows: EpochRows, scores: NDArray[np.float64]) -> None:
+    def _statistics(
+        self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.float64]
+    ) -> None:
         import numpy as np
 
-        positives = np.asarray(rows.positives, dtype=float)
         times: list[int] = []
         series: dict[str, list[float]] = {
             name: [] for name in ("predictions", "mean_score", "positive_rate", "score_p05", "score_p95")
@@ -102,8 +104,8 @@ class WindowFacts:
             fact_id=observed_id("flink gap", window, rows.entry.epoch, what),
         )
 
-    def _model(self, model: str) -> tuple[tuple[str, ...], Edges]:
-        if model not in self._known:
+    def _bins_of(self, model: str) -> ModelBins:
+        if model not in self._known or not self._known[model].declared:
             self._known[model] = model_bins(self._bins, self._artifacts, model)
         return self._known[model]
 

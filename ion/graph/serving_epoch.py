@@ -1,0 +1,158 @@
+"""What is known of a prediction's serving: its epoch, the file it stands in, what went wrong meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ion.clock import rfc3339
+from ion.errors import IonError
+from ion.facts import (
+    AdmissionRefused,
+    EpochClosed,
+    EpochOpened,
+    GapNoted,
+    InputsCaptured,
+    PredictionsCommitted,
+    RowsQuarantined,
+)
+
+if TYPE_CHECKING:
+    from ion.facts import Recorded
+    from ion.graph.inquiry import Answer, Inquiry
+    from ion.ids import PredictionId
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The facts of one prediction's epoch; any of them may be missing, not all."""
+
+    prediction: PredictionId
+    opened: Recorded[EpochOpened] | None
+    closed: Recorded[EpochClosed] | None
+    committed: Recorded[PredictionsCommitted] | None
+    captured: InputsCaptured | None
+
+    @property
+    def run(self) -> str:
+        """The serving node run; empty when no fact tells."""
+        for record in (self.opened, self.committed, self.closed):
+            if record is not None:
+                return record.fact.run
+        return self.captured.run if self.captured else ""
+
+    @property
+    def node(self) -> str:
+        """The serving node as ``ion/node``; empty when no fact tells."""
+        return self.opened.fact.node if self.opened else ""
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Role → model digest."""
+        return {role: str(digest) for role, digest in self.opened.fact.models.items()} if self.opened else {}
+
+
+def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
+    """Look up the epoch of a prediction.
+
+    Raises:
+        IonError: ``unknown-prediction`` when no fact knows the id.
+    """
+    epoch = prediction.epoch
+    opened = inquiry.find(EpochOpened, epoch)
+    committed = _committed(inquiry, prediction)
+    captured = [r.fact for r in inquiry.find(InputsCaptured, epoch) if r.fact.first <= prediction.seq <= r.fact.last]
+    if committed is None and not captured and not _told_missing(inquiry, prediction):
+        raise _unknown(prediction, opened[0].fact if opened else None)
+    inquiry.concerns(epoch, str(prediction))
+    if committed is None:
+        inquiry.hole("committed output", str(prediction), "no fact says in which output file it stands")
+    if not opened:
+        inquiry.hole("serving epoch", epoch, "no fact says which run and which models it was")
+    elif any(other.fact != opened[0].fact for other in opened[1:]):
+        inquiry.hole("serving epoch", epoch, "two facts describe this epoch differently")
+    if captured and inquiry.store.block(captured[0].block) is None:
+        inquiry.hole("captured inputs", captured[0].block, "the store does not hold the block that a fact names")
+    serving = Serving(
+        prediction,
+        opened[0] if opened else None,
+        inquiry.newest(EpochClosed, epoch),
+        committed,
+        captured[0] if captured else None,
+    )
+    inquiry.concerns(serving.run, serving.node)
+    return serving
+
+
+def epoch_answer(serving: Serving) -> Answer:
+    """Return the epoch as JSON: who predicted when, and the committed range the prediction is in."""
+    answer: Answer = {"id": serving.prediction.epoch, "sequence": serving.prediction.seq}
+    if serving.opened:
+        opened = serving.opened.fact
+        answer |= {
+            "node": opened.node,
+            "run": opened.run,
+            "subtask": opened.subtask,
+            "attempt": opened.attempt,
+            "serial": opened.serial,
+            "cause": opened.cause,
+            "decision_digest": opened.decision_digest,
+            "opened": rfc3339(serving.opened.us),
+        }
+    if serving.closed:
+        answer |= {"closed": rfc3339(serving.closed.us), "closed_because": serving.closed.fact.reason}
+    if serving.committed:
+        committed = serving.committed.fact
+        answer["committed"] = {
+            "first": committed.first,
+            "last": committed.last,
+            "rows": committed.rows,
+            "file": committed.file,
+            "file_digest": committed.file_digest,
+            "sources": [dict(source) for source in committed.sources],
+            "from": rfc3339(committed.us_first),
+            "to": rfc3339(committed.us_last),
+        }
+    answer["captured"] = serving.captured is not None
+    return answer
+
+
+def trouble_meanwhile(inquiry: Inquiry, serving: Serving) -> list[Answer]:
+    """Return what the serving run refused and set aside while this epoch lasted."""
+    if not serving.run or serving.opened is None:
+        return []
+    start, end = serving.opened.us, serving.closed.us if serving.closed else None
+    found: list[Answer] = []
+    for refused in inquiry.find(AdmissionRefused, serving.run):
+        if start <= refused.us and (end is None or refused.us <= end):
+            message = f"the gate refused at step {refused.fact.step}: {refused.fact.reason}"
+            found.append({"what": "admission-refused", "about": refused.fact.node, "at": rfc3339(refused.us), "message": message})
+    for put in inquiry.find(RowsQuarantined, serving.run):
+        if start <= put.us and (end is None or put.us <= end):
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(put.fact.reasons.items()))
+            message = f"{put.fact.rows} input rows could not be scored: {reasons}"
+            found.append({"what": "rows-quarantined", "about": put.fact.node, "at": rfc3339(put.us), "message": message})
+    return found
+
+
+def _committed(inquiry: Inquiry, prediction: PredictionId) -> Recorded[PredictionsCommitted] | None:
+    for record in inquiry.find(PredictionsCommitted, prediction.epoch):
+        if record.fact.first <= prediction.seq <= record.fact.last:
+            return record
+    return None
+
+
+def _told_missing(inquiry: Inquiry, prediction: PredictionId) -> bool:
+    gaps = [record.fact for record in inquiry.find(GapNoted, prediction.epoch)]
+    return any(
+        gap.first is not None and gap.last is not None and gap.first <= prediction.seq <= gap.last for gap in gaps
+    )
+
+
+def _unknown(prediction: PredictionId, opened: EpochOpened | None) -> IonError:
+    if opened is None:
+        hint = "`ion predictions ION` lists some; facts still in a spool arrive by `ion store ship`"
+        return IonError("unknown-prediction", f"no fact knows the prediction {prediction}", hint)
+    ion = opened.node.partition("/")[0]
+    message = f"the epoch {prediction.epoch} is known, but committed no prediction {prediction.seq}"
+    return IonError("unknown-prediction", message, f"`ion predictions {ion}` lists those that were committed")

@@ -1,0 +1,106 @@
+"""Whether a signed fact is what its signature covers: envelope verified, and every field the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ion.canonical import digest_bytes
+from ion.errors import IonError
+from ion.evidence.envelope import Unverified
+from ion.evidence.statements import verify_decision, verify_promotion
+from ion.evidence.trust import TrustRoot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ion.facts import DecisionMade, NodeHalted, Promoted
+    from ion.home import Home
+
+
+def trusted(home: Home) -> TrustRoot | str:
+    """Return the keys this deployment trusts for decisions, or why there are none."""
+    try:
+        return TrustRoot.from_files(home.decision_public)
+    except IonError as error:
+        return error.message
+
+
+def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
+    """Return why a decision is not what was signed; empty when it is."""
+    envelope = fact.envelope.encode()
+    if digest_bytes(envelope) != fact.envelope_digest:
+        return "its envelope does not have the digest the fact names"
+    statement = verify_decision(envelope, trust)
+    if isinstance(statement, Unverified):
+        return statement.reason
+    signed = {
+        "node": f"{statement.ion}/{statement.node}",
+        "model": statement.model,
+        "run": statement.candidate_run,
+        "verdict": statement.verdict,
+        "reasons": list(statement.reasons),
+        "policy_set": statement.policy_uri,
+        "policy_digest": statement.policy_digest,
+        "evidence": {item.uri: item.digest for item in statement.evidence},
+        "expires": statement.expires,
+    }
+    told = {
+        "node": fact.node,
+        "model": fact.model,
+        "run": fact.run,
+        "verdict": fact.verdict,
+        "reasons": [f"{reason.get('policy')}: {reason.get('message')}" for reason in fact.reasons],
+        "policy_set": f"policy:{fact.policy_set}",
+        "policy_digest": fact.policy_digest,
+        "evidence": {f"ion:{name}": digest for name, digest in fact.evidence.items()},
+        "expires": fact.expires,
+    }
+    return _difference(told, signed)
+
+
+def promotion_problem(fact: Promoted, trust: TrustRoot, decision: DecisionMade | None) -> str:
+    """Return why a promotion is not what was signed, or not what ``decision`` allowed; empty when it is."""
+    statement = verify_promotion(fact.envelope.encode(), trust)
+    if isinstance(statement, Unverified):
+        return statement.reason
+    if decision is None:
+        return f"no fact holds the decision {fact.decision} it rests on"
+    signed = {
+        "node": statement.address,
+        "model": statement.model,
+        "serial": statement.serial,
+        "cause": statement.cause,
+        "decision": statement.decision,
+    }
+    told = {
+        "node": fact.node,
+        "model": fact.model,
+        "serial": fact.serial,
+        "cause": fact.cause,
+        "decision": decision.envelope_digest,
+    }
+    allowed = {"verdict": decision.verdict, "node": decision.node, "model": decision.model, "run": decision.run}
+    wanted = {"verdict": "approve", "node": fact.node, "model": fact.model, "run": fact.run}
+    return _difference(told, signed) or _difference(wanted, allowed, "its decision says")
+
+
+def halt_problem(fact: NodeHalted, trust: TrustRoot) -> str:
+    """Return why a halt is not what was signed; empty when it is."""
+    statement = verify_promotion(fact.envelope.encode(), trust)
+    if isinstance(statement, Unverified):
+        return statement.reason
+    signed = {
+        "action": statement.action,
+        "node": statement.address,
+        "serial": statement.serial,
+        "cause": statement.cause,
+    }
+    told = {"action": "halt", "node": fact.node, "serial": fact.serial, "cause": fact.cause}
+    return _difference(told, signed)
+
+
+def _difference(told: Mapping[str, object], signed: Mapping[str, object], where: str = "the signature covers") -> str:
+    for name, value in told.items():
+        if signed[name] != value:
+            return f"{name} is {value!r}, {where} {signed[name]!r}"[:300]
+    return ""
