@@ -16,11 +16,11 @@ def canonical_bytes(value: object) -> bytes:
     """Return the RFC 8785 form of a JSON value.
 
     Raises:
-        IonError: ``not-canonical`` for NaN, infinities, integers beyond 2^53 or foreign types.
+        IonError: ``not-canonical`` for NaN, infinities, integers beyond 2^53, lone surrogates or foreign types.
     """
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]
-    except (rfc8785.CanonicalizationError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise IonError("not-canonical", f"value has no canonical JSON form: {error}") from error
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_AHEAD_US = 60_000_000
 """A remote time further ahead than this never advances the local clock."""
@@ -38,10 +41,15 @@ class Stamp:
 class Clock:
     """A hybrid logical clock; thread-safe; never goes back while the process lives."""
 
-    def __init__(self, wall: Callable[[], int] = now_us) -> None:
+    def __init__(self, wall: Callable[[], int] = now_us, since: Stamp = Stamp(0)) -> None:
         self._wall = wall
-        self._last = Stamp(0)
+        self._last = since
         self._lock = threading.Lock()
+
+    @property
+    def last(self) -> Stamp:
+        """The latest stamp given or seen."""
+        return self._last
 
     def tick(self) -> Stamp:
         """Return the stamp of a local event, later than every stamp seen before."""

@@ -11,6 +11,8 @@ from ion.clock import now_us
 from ion.errors import IonError
 
 _OBSERVED = uuid.UUID("6f0b1f0e-7c53-5f9a-9d58-0f4f1c2d7a10")
+_SEQ = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
+_LARGEST_SEQ = 2**53 - 1
 _NODE = re.compile(r"[a-z0-9_]+/[a-z0-9_]+\Z")
 
 
@@ -59,7 +61,7 @@ class PredictionId:
         """
         epoch, _, seq = text.strip().partition(":")
         try:
-            if str(uuid.UUID(epoch)) == epoch and seq.isascii() and seq.isdigit():
+            if str(uuid.UUID(epoch)) == epoch and _SEQ.match(seq) and int(seq) <= _LARGEST_SEQ:
                 return cls(epoch, int(seq))
         except ValueError:
             pass

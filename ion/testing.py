@@ -75,6 +75,7 @@ class FakeClock:
         self.us = us
 
     def __call__(self) -> int:
+        """Return the time it was told."""
         return self.us
 
     def advance(self, seconds: float) -> None:

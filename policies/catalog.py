@@ -16,6 +16,20 @@ _SOURCES = {
 }
 """Taken at import, so that the digest is of the code that decides, not of a file edited since."""
 
+standard = PolicySet(
+    name="standard",
+    policies=(
+        metric_at_least("roc_auc", 0.90),
+        not_worse_than_current("roc_auc", margin=0.01),
+        all_checks_passed(),
+        source_committed(),
+    ),
+    valid_days=180,
+    sources=_SOURCES,
+    module=__name__,
+)
+"""Where a wrong prediction costs money, not health."""
+
 clinical_low_risk = PolicySet(
     name="clinical_low_risk",
     policies=(

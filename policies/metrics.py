@@ -15,7 +15,7 @@ def metric_at_least(metric: str, minimum: float) -> Policy:
         value = _measured(evidence, metric)
         if isinstance(value, str):
             return "reject", value
-        if value < minimum:
+        if not value >= minimum:
             return "reject", f"{metric} is {value:.4f}, the SLA asks for at least {minimum:.4f}"
         return "approve", f"{metric} is {value:.4f}, at least the SLA's {minimum:.4f}"
 
@@ -29,14 +29,14 @@ def not_worse_than_current(metric: str, margin: float) -> Policy:
         value = _measured(evidence, metric)
         if isinstance(value, str):
             return "reject", value
-        if evidence.current is None:
+        if evidence.current is None and not evidence.current_measured.problem:
             return "approve", "no model is serving yet"
         current = evidence.current_measured.metrics.get(metric)
         if current is None:
             problem = evidence.current_measured.problem or f"it has no {metric}"
             return "reject", f"the current model cannot be compared: {problem}"
         compared = f"{metric} is {value:.4f}, the current model has {current:.4f} on the same held-out rows"
-        if value < current - margin:
+        if not value >= current - margin:
             return "reject", f"{compared}: more than {margin} worse"
         return "approve", compared
 

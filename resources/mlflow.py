@@ -80,9 +80,7 @@ class TrackedRun:
             with suppress(MlflowException):  # it is there already; if not, the next call says why
                 client.create_registered_model(name)
             source = client.get_run(self.run_id).info.artifact_uri + "/model"
-            version = client.create_model_version(
-                name, source, self.run_id, tags=dict(tags), await_creation_for=0
-            )
+            version = client.create_model_version(name, source, self.run_id, tags=dict(tags), await_creation_for=0)
         return str(version.version)
 
 
@@ -169,26 +167,29 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
             return None
         return (Home.find().root / "mlflow-artifacts").as_uri()
 
-    def set_alias(self, registry_name: str, version: str, alias: str) -> None:
-        """Make ``alias`` of a registered model name ``version``; saying it twice is harmless.
 
-        Raises:
-            IonError: ``mlflow-unreachable``, ``mlflow-refused``.
-        """
-        with _reaching(self.uri):
-            _client(self.uri).set_registered_model_alias(registry_name, alias, version)
+def set_alias(registry_name: str, version: str, alias: str, *, tracking_uri: str = "") -> None:
+    """Make ``alias`` of a registered model name ``version``; saying it twice is harmless.
 
-    def alias_version(self, registry_name: str, alias: str) -> str | None:
-        """Return the version that ``alias`` of a registered model names, or None.
+    Raises:
+        IonError: ``mlflow-unreachable``, ``mlflow-refused``.
+    """
+    uri = tracking_uri or Home.find().mlflow_url
+    with _reaching(uri):
+        _client(uri).set_registered_model_alias(registry_name, alias, version)
 
-        Raises:
-            IonError: ``mlflow-unreachable``.
-        """
-        with _reaching(self.uri):
-            client = _client(self.uri)
-            found = list(client.search_registered_models(f"name = '{registry_name}'"))
+
+def alias_version(registry_name: str, alias: str, *, tracking_uri: str = "") -> str | None:
+    """Return the version that ``alias`` of a registered model names, or None.
+
+    Raises:
+        IonError: ``mlflow-unreachable``.
+    """
+    uri = tracking_uri or Home.find().mlflow_url
+    with _reaching(uri):
+        found = list(_client(uri).search_registered_models(f"name = '{registry_name}'"))
         aliases = dict(found[0].aliases) if found else {}
-        return str(aliases[alias]) if alias in aliases else None
+    return str(aliases[alias]) if alias in aliases else None
 
 
 def _without_credentials(uri: str) -> str:

@@ -40,7 +40,8 @@ def deployment(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
                 done.append(f"published {node} serial {current.serial}")
             if mode == "streaming" and not current.halted:
                 job = FlinkDeployment(home, node)
-                if job.start():
+                job.share_bins(store)
+                if job.start(store):
                     done.append(f"started the job of {node}")
     finally:
         store.close()

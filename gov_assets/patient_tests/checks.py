@@ -59,13 +59,16 @@ def _features() -> list[Expectation]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    balance = {"column": LABEL, "min_value": 0.2, "max_value": 0.6}
     return [
         *_table("patient_id", *FEATURES, LABEL, "heldout"),
         gxe.ExpectColumnValuesToBeInSet(column="heldout", value_set=[0, 1]),
         gxe.ExpectColumnMeanToBeBetween(column="heldout", min_value=0.15, max_value=0.35),
-        gxe.ExpectColumnMeanToBeBetween(**balance, row_condition=Column("heldout") == 0),
-        gxe.ExpectColumnMeanToBeBetween(**balance, row_condition=Column("heldout") == 1),
+        *(
+            gxe.ExpectColumnMeanToBeBetween(
+                column=LABEL, min_value=0.2, max_value=0.6, row_condition=Column("heldout") == part
+            )
+            for part in (0, 1)
+        ),
     ]
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
+from ion.agent.receiver import StoreReceiver
 from ion.agent.run import NodeRun
-from ion.agent.shipping import ship_agent
+from ion.agent.shipping import is_shipped, ship_agent
 from ion.agent.spool import SpoolWriter
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import write_record
+from ion.facts import GapNoted, write_record
 from ion.home import Home
 from ion.ids import new_id
 
@@ -28,34 +31,54 @@ if TYPE_CHECKING:
     from ion.facts import Fact
 
 _FLUSH_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 5.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
 class Client:
-    """One agent: spools facts, flushes every 50 ms, and ships them when given a receiver."""
+    """One agent: spools facts, flushes every 50 ms, and ships them when given a receiver.
+
+    Raises:
+        IonError: ``home-unusable``, ``spool-unusable`` or ``bad-agent-name``.
+    """
+
+    last_trouble = ""
+    """Why flushing or shipping last had to wait; the facts stay in the spool."""
 
     def __init__(self, home: Home, name: str, receiver: Receiver | None = None) -> None:
-        """Start the agent ``name`` under ``home``.
-
-        Raises:
-            IonError: ``home-unusable`` or ``spool-unusable``.
-        """
+        if not _NAME.match(name):
+            raise IonError("bad-agent-name", f"not an agent name: {name!r}", "use letters, digits, - and _")
         self.home = home.make()
         self._name = name
         self._receiver = receiver
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while facts that belong together are told."""
+        self._shipping = threading.Lock()
         self._clock = Clock()
         self._runs: list[NodeRun] = []
-        self._stopping = threading.Event()
+        self._ended: list[NodeRun] = []
+        self._closed = False
         self._open()
+        _clients.add(self)
 
     def _open(self) -> None:
-        self.agent = f"{self._name}-{new_id()}"
-        self._pid = os.getpid()
-        self._seq = 0
-        self._dirty = False
-        self._spool = SpoolWriter(self.home.spool, self.agent)
+        self._open_spool()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="ion-agent", daemon=True)
         self._thread.start()
+
+    def _open_spool(self) -> None:
+        agent = f"{self._name}-{new_id()}"
+        self._spool = SpoolWriter(self.home.spool, agent)
+        self.agent = agent
+        self._pid = os.getpid()
+        self._dirty = False
+        self._waiting = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the agent has ended."""
+        return self._closed
 
     def emit(self, fact: Fact, *, block: bytes = b"", fact_id: str = "") -> str:
         """Spool a fact (and the ciphertext block it names) and return its id.
@@ -64,17 +87,19 @@ class Client:
         ``fact_id`` (`ion.ids.observed_id`) when the same thing may be told twice.
 
         Raises:
-            IonError: ``not-canonical``, ``spool-unusable``.
+            IonError: ``not-canonical``, ``bad-fact``, ``fact-too-large``, ``spool-unusable``,
+                ``client-closed``.
         """
-        with self._lock:
+        with self.lock:
+            if self._closed:
+                raise IonError("client-closed", f"the agent {self.agent} has ended", "open another client")
             if os.getpid() != self._pid:  # a forked child is an agent of its own
                 self._open()
             identity = fact_id or new_id()
             record = write_record(
-                fact, fact_id=identity, agent=self.agent, seq=self._seq, stamp=self._clock.tick()
+                fact, fact_id=identity, agent=self.agent, seq=self._spool.frames, stamp=self._clock.tick()
             )
             self._spool.append(record.raw, block)
-            self._seq += 1
             self._dirty = True
             return identity
 
@@ -94,82 +119,155 @@ class Client:
         Processes that are parts of one execution give the same ``run_id``.
         """
         run = NodeRun(
-            self, node, kind=kind, code=code, config=config, engine=engine,
-            engine_run=engine_run, run_id=run_id,
+            self,
+            node,
+            kind=kind,
+            code=code,
+            config=config,
+            engine=engine,
+            engine_run=engine_run,
+            run_id=run_id,
         )
-        with self._lock:
+        with self.lock:
             self._runs.append(run)
         return run
 
     def flush(self) -> None:
-        """Make everything told so far durable (fdatasync)."""
-        with self._lock:
-            for run in self._runs:
+        """Make everything told so far durable (fdatasync).
+
+        Raises:
+            IonError: ``spool-unusable``; statistics not yet spooled stay in memory.
+        """
+        with self.lock:
+            if self._closed or os.getpid() != self._pid:
+                return
+            self._check_place()
+            ended = list(self._ended)
+            for run in [*self._runs, *ended]:
                 run.pack_statistics()
+            self._ended = [run for run in self._ended if run not in ended or run.has_points]
             if self._dirty:
                 self._spool.sync()
                 self._dirty = False
+                self._waiting = self._receiver is not None
 
     def ship(self) -> bool:
-        """Flush and carry the spool to the receiver now; False when that must wait."""
-        self.flush()
-        return self._carry()
+        """Flush and carry the spool to the receiver now; False when that must wait.
 
-    last_trouble = ""
-    """Why shipping last had to wait; the facts stay in the spool."""
-
-    def close(self) -> None:
-        """Flush, ship if possible, end the agent. What could not ship stays in its spool."""
-        self._stopping.set()
-        self._thread.join()
-        self.flush()
-        self._spool.close()
-        self._carry()
-
-    def _carry(self) -> bool:
-        if self._receiver is None:
-            return False
+        Never raises: `last_trouble` says why something waits.
+        """
         try:
-            ship_agent(self.home.spool / self.agent, self._receiver, wait=True)
-        except Exception as error:  # noqa: BLE001 - any trouble of the store waits in the spool
+            self.flush()
+            return self._ship()
+        except Exception as error:  # noqa: BLE001 - any trouble of disk or store waits in memory or spool
             self.last_trouble = str(error)
             return False
-        self.last_trouble = ""
-        return True
+
+    def _ship(self) -> bool:
+        receiver = self._receiver
+        if receiver is None or os.getpid() != self._pid:
+            return False
+        folder = self.home.spool / self.agent
+        with self._shipping:  # another thread may be past what was told last: wait, then look again
+            ship_agent(folder, receiver)
+            shipped = is_shipped(folder)
+        with self.lock:
+            self._waiting = self._dirty or not is_shipped(folder)
+        return shipped
+
+    def _check_place(self) -> None:
+        """Become a new agent when somebody removed or set aside this one's spool, and tell the hole."""
+        if self._spool.in_place():
+            return
+        lost, former = self._spool.frames, self.agent
+        self._spool.abandon()
+        self._open_spool()
+        reason = "its spool was removed while it was in use; at most this many facts had not been shipped"
+        self.emit(GapNoted(scope=former, what="facts", count=lost, reason=reason))
+
+    def close(self) -> None:
+        """Flush, ship if possible, end the agent; harmless twice. What could not ship stays in its spool.
+
+        Raises:
+            IonError: ``spool-unusable`` when the last facts could not be made durable.
+        """
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._stopping.set()
+        self._thread.join()
+        try:
+            self.flush()
+        finally:
+            with self.lock:
+                self._closed = True
+                self._spool.close()
+        try:
+            self._ship()
+        except Exception as error:  # noqa: BLE001 - as in ship()
+            self.last_trouble = str(error)
+        if isinstance(self._receiver, StoreReceiver):
+            self._receiver.close()
 
     def _work(self) -> None:
-        while not self._stopping.wait(_FLUSH_SECONDS):
-            if self._dirty or self.last_trouble or any(run.has_points for run in list(self._runs)):
-                self.ship()
+        wait = _FLUSH_SECONDS
+        while not self._stopping.wait(wait):
+            telling = self._dirty or any(run.has_points for run in [*self._runs, *self._ended])
+            if not (telling or self._waiting):
+                continue
+            done = self.ship()
+            behind = self._receiver is not None and not done
+            wait = min(wait * 2, _LONGEST_WAIT_SECONDS) if behind else _FLUSH_SECONDS
 
     def forget(self, run: NodeRun) -> None:
-        """Stop packing statistics of an ended run."""
-        with self._lock:
+        """Stop packing statistics of an ended run, after what other threads are just adding."""
+        with self.lock:
             if run in self._runs:
                 self._runs.remove(run)
+                self._ended.append(run)
+
+    def after_fork(self) -> None:
+        """Let go of the parent's agent in a forked child, which becomes its own when it first tells something."""
+        self.lock, self._shipping = threading.RLock(), threading.Lock()
+        self._clock = Clock(since=self._clock.last)
+        if isinstance(self._receiver, StoreReceiver):
+            self._receiver.after_fork()
+        self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
+        self._dirty = self._waiting = False
+        for run in [*self._runs, *self._ended]:
+            run.drop_points()  # the parent has them too, and tells them
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _shared_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _shared_lock = threading.Lock()
+    for client in list(_clients):
+        client.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_client(home: Home | None = None, *, name: str = "agent", ship: bool = True) -> Client:
     """Open a client under ``home`` (default: `Home.find`).
 
     With ``ship`` the facts go straight to the store at the home's ``store_url`` (needs the extra
-    ``store``); without, they stay in the spool until another agent of this host ships them.
+    ``store``); while it cannot be reached they wait in the spool. Without, they stay in the spool
+    until another agent of this host ships them.
 
     Raises:
-        IonError: ``extra-missing`` when ``ship`` is asked for without SQLAlchemy.
+        IonError: ``extra-missing`` when ``ship`` is asked for without SQLAlchemy; ``bad-store-url``,
+            ``foreign-store``; as `Client`.
     """
     found = home or Home.find()
-    if not ship:
-        return Client(found, name)
-    try:
-        from ion.store import open_store
-    except ImportError as error:
-        raise IonError(
-            "extra-missing", "shipping to the store needs SQLAlchemy",
-            "pip install 'dagster-ion[store]', or open_client(ship=False) and let an agent ship",
-        ) from error
-    found.make()
-    return Client(found, name, open_store(found.store_url))
+    return _opened(found, name, found.store_url if ship else "")
+
+
+def _opened(home: Home, name: str, store_url: str) -> Client:
+    home.make()
+    return Client(home, name, StoreReceiver.of(store_url) if store_url else None)
 
 
 _shared: dict[tuple[Home, str], Client] = {}
@@ -180,7 +278,7 @@ def shared_client(home: Home, store_url: str = "") -> Client:
     """Return this process's own shipping client for ``home``; closed when the process ends."""
     place = (home, store_url or home.store_url)
     with _shared_lock:
-        if place not in _shared:
-            _shared[place] = open_client(home, name="program")
+        if place not in _shared or _shared[place].closed:
+            _shared[place] = _opened(home, "program", place[1])
             atexit.register(_shared[place].close)
         return _shared[place]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ion.canonical import digest_json
 from ion.errors import IonError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _TIMEOUT_SECONDS = 20
+_OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 
 
 def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
@@ -17,6 +22,7 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
 
     Keys: ``source_digest`` (over sorted relative paths and contents), ``folders``, ``files``
     (count), ``git``, and with git ``commit`` and ``dirty`` (true when a source is not as committed).
+    A repository that git cannot be asked about (not installed, not trusted, too slow) counts as dirty.
     """
     sources = {
         str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -28,7 +34,8 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
         "folders": list(folders),
         "files": len(sources),
     }
-    state["git"] = _git(project, "rev-parse", "--is-inside-work-tree") == "true"
+    inside = _git(project, "rev-parse", "--is-inside-work-tree") == "true"
+    state["git"] = inside or any((folder / ".git").exists() for folder in (project, *project.absolute().parents))
     if state["git"]:
         commit = _git(project, "rev-parse", "HEAD") or ""
         pathspecs = [f"{folder}/*.py" for folder in folders]
@@ -56,10 +63,16 @@ def project_of(file: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _git(project: Path, *arguments: str) -> str | None:
+    # A hook's variables speak of the repository it runs in, which need not be the project's.
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         done = subprocess.run(
             ["git", "-C", str(project), *arguments],  # noqa: S607 - git from the path
-            capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -9,7 +9,7 @@ from ion.errors import IonError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Histogram:
         """Count ``values`` (any shape, NaN ignored) into the bins between ``edges`` (ascending).
 
         Raises:
-            IonError: ``bad-histogram`` when fewer than two edges are given or they do not rise.
+            IonError: ``bad-histogram`` when fewer than two edges are given, or they are not finite and rising.
         """
         import numpy as np
 
         bounds = np.asarray(edges, dtype=float)
-        if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():  # noqa: PLR2004 - one bin needs two edges
-            raise IonError("bad-histogram", "histogram edges must be at least two rising numbers")
+        if bounds.ndim != 1 or len(bounds) < 2 or not _rising(bounds):  # noqa: PLR2004 - one bin needs two edges
+            raise IonError("bad-histogram", "histogram edges must be at least two rising finite numbers")
         data = np.asarray(values, dtype=float).ravel()
         data = data[~np.isnan(data)]
         counts, _ = np.histogram(data, bounds)
@@ -41,11 +41,21 @@ class Histogram:
 
     @classmethod
     def spanning(cls, values: np.ndarray, bins: int = 20) -> Histogram:
-        """Count ``values`` into ``bins`` equal bins from their minimum to their maximum."""
+        """Count ``values`` into ``bins`` equal bins from their finite minimum to their finite maximum.
+
+        Raises:
+            IonError: ``bad-histogram`` when no value is finite.
+        """
         import numpy as np
 
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        return cls.of(values, np.linspace(low, high if high > low else low + 1.0, bins + 1))
+        data = np.asarray(values, dtype=float)
+        data = data[np.isfinite(data)]
+        if not data.size:
+            raise IonError("bad-histogram", "there is no finite value to span the bins")
+        low, high = float(data.min()), float(data.max())
+        # Equal values, or so close that floats between them run out: a bin has to have a width.
+        width = max(high - low, 1.0 if high == low else 0.0, abs(low) * bins * 1e-12)
+        return cls.of(values, np.linspace(low, low + width, bins + 1))
 
     @property
     def total(self) -> int:
@@ -62,3 +72,9 @@ class Histogram:
             raise IonError("bad-histogram", "only histograms over the same bins can be merged")
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return Histogram(self.edges, counts, self.below + other.below, self.above + other.above)
+
+
+def _rising(bounds: NDArray[np.float64]) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(bounds).all() and (np.diff(bounds) > 0).all())

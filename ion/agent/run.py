@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Self
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from ion.agent.client import Client
     from ion.agent.histogram import Histogram
     from ion.facts import Fact
+
+
+_POINTS_PER_FACT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,14 @@ class NodeRun:
         self._points: deque[tuple[str, str, int, float]] = deque()
         self.emit(
             NodeRunStarted(
-                run=self.id, node=node, node_kind=kind, code=dict(code or {}), config=dict(config or {}),
-                environment=environment(), engine=engine, engine_run=engine_run,
+                run=self.id,
+                node=node,
+                node_kind=kind,
+                code=dict(code or {}),
+                config=dict(config or {}),
+                environment=environment(),
+                engine=engine,
+                engine_run=engine_run,
             ),
             fact_id=observed_id("node run started", self.id),
         )
@@ -116,7 +125,13 @@ class NodeRun:
         self.emit(ParamRecorded(run=self.id, name=name, value=value, component=component))
 
     def stat(self, series: str, value: float, *, epoch: str = "") -> None:
-        """Add one point to a time series; kept in memory until the next flush (50 ms)."""
+        """Add one point to a time series; kept in memory until the next flush (50 ms).
+
+        Raises:
+            IonError: ``run-ended``.
+        """
+        if self.status:
+            raise IonError("run-ended", f"the run {self.id} has ended; it has no further statistics")
         self._points.append((series, epoch, now_us(), float(value)))
 
     @property
@@ -125,22 +140,37 @@ class NodeRun:
         return bool(self._points)
 
     def pack_statistics(self) -> None:
-        """Spool the waiting points, one fact per series. Non-finite points become a gap."""
-        grouped: dict[tuple[str, str], list[tuple[int, float]]] = {}
-        lost: Counter[str] = Counter()
-        while self._points:
-            series, epoch, us, value = self._points.popleft()
-            if isfinite(value):
-                grouped.setdefault((series, epoch), []).append((us, value))
-            else:
-                lost[series] += 1
-        for (series, epoch), points in grouped.items():
-            times, values = [us for us, _ in points], [value for _, value in points]
-            self.emit(
-                StatisticsRecorded(run=self.id, series=series, epoch=epoch, times=times, values=values)
-            )
-        for series, count in lost.items():
-            self.gap(f"statistic {series}", count, "the value was not finite")
+        """Spool the waiting points, one fact per series. Non-finite points become a gap.
+
+        Raises:
+            IonError: ``spool-unusable``; the points not yet spooled wait for the next time.
+        """
+        with self.client.lock:  # two threads would each take some points, and find none where one was
+            grouped: dict[tuple[str, str, bool], list[tuple[int, float]]] = {}
+            for _ in range(len(self._points)):
+                series, epoch, us, value = self._points.popleft()
+                grouped.setdefault((series, epoch, isfinite(value)), []).append((us, value))
+            try:
+                while grouped:
+                    name = next(iter(grouped))
+                    self._spool_points(*name, grouped[name])
+                    del grouped[name]
+            finally:
+                for (series, epoch, _), points in grouped.items():
+                    self._points.extendleft((series, epoch, us, value) for us, value in reversed(points))
+
+    def _spool_points(self, series: str, epoch: str, finite: bool, points: list[tuple[int, float]]) -> None:  # noqa: FBT001
+        if not finite:
+            self.gap(f"statistic {series}", len(points), "the value was not finite")
+            return
+        for first in range(0, len(points), _POINTS_PER_FACT):
+            part = points[first : first + _POINTS_PER_FACT]
+            times, values = [us for us, _ in part], [value for _, value in part]
+            self.emit(StatisticsRecorded(run=self.id, series=series, epoch=epoch, times=times, values=values))
+
+    def drop_points(self) -> None:
+        """Forget the waiting points: in a forked child, whose parent tells them."""
+        self._points.clear()
 
     def trial(self, params: Mapping[str, object], metrics: Mapping[str, float], *, selected: bool) -> None:
         """Record one setting of a hyper-parameter search."""
@@ -154,8 +184,14 @@ class NodeRun:
         """Record a histogram; ``role`` is ``training``, ``inference`` or ``prediction``."""
         self.emit(
             SignatureRecorded(
-                run=self.id, name=name, role=role, epoch=epoch, edges=list(histogram.edges),
-                counts=list(histogram.counts), below=histogram.below, above=histogram.above,
+                run=self.id,
+                name=name,
+                role=role,
+                epoch=epoch,
+                edges=list(histogram.edges),
+                counts=list(histogram.counts),
+                below=histogram.below,
+                above=histogram.above,
             ),
             fact_id=fact_id,
         )
@@ -169,7 +205,11 @@ class NodeRun:
         """
         uri = "artifact:" + ArtifactStore(self.client.home.artifacts).put(dataset_parquet(frame))
         version = DatasetVersion(
-            name, dataset_digest(frame), uri, len(frame), dataset_schema(frame),
+            name,
+            dataset_digest(frame),
+            uri,
+            len(frame),
+            dataset_schema(frame),
             checked_classification(classification),
         )
         self.use_dataset(version, role=role, component=component)
@@ -179,21 +219,40 @@ class NodeRun:
         """Record that this run used an already known dataset version."""
         self.emit(
             DatasetRecorded(
-                run=self.id, name=version.name, role=role, digest=version.digest, uri=version.uri,
-                rows=version.rows, schema=list(version.schema), classification=version.classification,
+                run=self.id,
+                name=version.name,
+                role=role,
+                digest=version.digest,
+                uri=version.uri,
+                rows=version.rows,
+                schema=list(version.schema),
+                classification=version.classification,
                 component=component,
             )
         )
 
     def check(
-        self, asset: str, name: str, dataset: str, *, passed: bool, severity: str,
-        results: Sequence[Mapping[str, object]] = (), engine_run: str = "",
+        self,
+        asset: str,
+        name: str,
+        dataset: str,
+        *,
+        passed: bool,
+        severity: str,
+        results: Sequence[Mapping[str, object]] = (),
+        engine_run: str = "",
     ) -> None:
         """Record a data quality check on the dataset with digest ``dataset``."""
         self.emit(
             CheckEvaluated(
-                run=self.id, asset=asset, name=name, dataset=dataset, passed=passed,
-                severity=severity, results=[dict(row) for row in results], engine_run=engine_run,
+                run=self.id,
+                asset=asset,
+                name=name,
+                dataset=dataset,
+                passed=passed,
+                severity=severity,
+                results=[dict(row) for row in results],
+                engine_run=engine_run,
             )
         )
 
@@ -208,11 +267,18 @@ class NodeRun:
         used = {role: version.digest for role, version in model.datasets.items()}
         self.emit(
             ModelRecorded(
-                run=self.id, node=self.node, model=manifest.digest, name=name, format=model.format,
-                size=sum(len(data) for data in model.files.values()), features=list(model.features),
-                label=model.label, input_schema=[dict(row) for row in model.input_schema],
+                run=self.id,
+                node=self.node,
+                model=manifest.digest,
+                name=name,
+                format=model.format,
+                size=sum(len(data) for data in model.files.values()),
+                features=list(model.features),
+                label=model.label,
+                input_schema=[dict(row) for row in model.input_schema],
                 output_schema=[dict(row) for row in model.output_schema],
-                metrics=dict(model.metrics), datasets={**(datasets or {}), **used, "heldout": model.heldout.digest},
+                metrics=dict(model.metrics),
+                datasets={**(datasets or {}), **used, "heldout": model.heldout.digest},
                 links=dict(model.links),
             )
         )
@@ -223,8 +289,12 @@ class NodeRun:
         message = new_id()
         self.emit(
             MessageSent(
-                message=message, run=self.id, sender=self.node, receiver=checked_node(receiver),
-                message_kind=message_kind, subject=subject,
+                message=message,
+                run=self.id,
+                sender=self.node,
+                receiver=checked_node(receiver),
+                message_kind=message_kind,
+                subject=subject,
             )
         )
         return message
@@ -248,8 +318,12 @@ class NodeRun:
         if status not in {"succeeded", "failed", "stopped", "halted"}:
             raise IonError("bad-status", f"unknown run status {status!r}")
         self.status = status
-        self.pack_statistics()
-        self.emit(NodeRunEnded(run=self.id, status=status, error=error[:2000]))
+        try:
+            self.pack_statistics()
+            self.emit(NodeRunEnded(run=self.id, status=status, error=error[:2000]))
+        except IonError:
+            self.status = ""  # not told: the run has not ended for anybody else
+            raise
         self.client.ship()
         self.client.forget(self)
 

@@ -8,7 +8,6 @@ import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ion.agent.spool import has_writer, read_frames
@@ -20,8 +19,11 @@ from ion.ids import observed_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 _BATCH = 500
+_BATCH_BYTES = 16 * 1024 * 1024
+_MAGIC = b"ION1"
 
 
 class Receiver(Protocol):
@@ -39,6 +41,9 @@ class _Cursor:
     link: bytes
 
 
+_START = _Cursor(0, bytes(32))
+
+
 def ship_all(spool: Path, receiver: Receiver) -> int:
     """Ship what every agent has spooled; returns the number of facts shipped.
 
@@ -50,82 +55,143 @@ def ship_all(spool: Path, receiver: Receiver) -> int:
     return sum(ship_agent(folder, receiver) for folder in agents)
 
 
-def ship_agent(folder: Path, receiver: Receiver, *, wait: bool = False) -> int:
+def ship_agent(folder: Path, receiver: Receiver) -> int:
     """Ship one agent's spool; its folder goes once the agent has ended and all is shipped.
 
-    While another process ships the same spool there is nothing to do, or with ``wait`` to wait for.
+    Returns the number of facts shipped: 0 also when another shipper is at it, or the folder is gone.
     """
-    with _only_shipper(folder, wait=wait) as alone:
+    with _only_shipper(folder) as alone:
         if not alone:
             return 0
-        ended = not has_writer(folder)
-        cursor, shipped = _read_cursor(folder), 0
-        batch: list[Record] = []
-        blocks: dict[str, bytes] = {}
         try:
-            for frame in read_frames(folder, cursor.offset, cursor.link):
-                batch.append(read_record(frame.record))
-                if frame.block:
-                    blocks[digest_bytes(frame.block)] = frame.block
-                cursor = _Cursor(frame.end, frame.link)
-                if len(batch) >= _BATCH:
-                    shipped += _ship(folder, receiver, batch, blocks, cursor)
-                    batch, blocks = [], {}
-            shipped += _ship(folder, receiver, batch, blocks, cursor)
-        except IonError as error:
-            if error.code not in {"spool-corrupt", "bad-fact"}:
+            return _ship_folder(folder, receiver)
+        except FileNotFoundError:
+            if (folder / "facts").exists():
                 raise
-            shipped += _ship(folder, receiver, batch, blocks, cursor)
-            _set_aside(folder, receiver, error, cursor.offset)
-            return shipped
-        if ended:
-            torn = (folder / "facts").stat().st_size - cursor.offset
-            if torn:
-                _note_torn_tail(folder, receiver, torn, cursor.offset)
-            shutil.rmtree(folder)
-        return shipped
+            return 0  # somebody removed the folder meanwhile; its agent notices and says so
 
 
-def _ship(
-    folder: Path, receiver: Receiver, batch: list[Record], blocks: dict[str, bytes], cursor: _Cursor
-) -> int:
-    if batch:
-        receiver.append(batch, blocks)
-        state = json.dumps({"offset": cursor.offset, "link": cursor.link.hex()})
-        temporary = folder / "shipped.new"
-        temporary.write_text(state)
-        temporary.replace(folder / "shipped")
-    return len(batch)
+def is_shipped(folder: Path) -> bool:
+    """Tell whether everything in an agent's spool has been shipped."""
+    try:
+        return _read_cursor(folder).offset == (folder / "facts").stat().st_size
+    except FileNotFoundError:
+        return True
+
+
+def _ship_folder(folder: Path, receiver: Receiver) -> int:
+    ended = not has_writer(folder)  # asked first: what is written after the answer stays for the next time
+    walk = _Walk(folder, receiver, _read_cursor(folder))
+    try:
+        try:
+            walk.ship_rest()
+        except IonError as error:
+            if error.code != "spool-corrupt" or walk.cursor == _START or walk.shipped:
+                raise
+            # The cursor itself may be the damaged part. Shipping again is harmless: the store deduplicates.
+            walk = _Walk(folder, receiver, _START)
+            walk.ship_rest()
+    except IonError as error:
+        if error.code not in {"spool-corrupt", "bad-fact"}:
+            raise
+        _set_aside(folder, receiver, error, walk.cursor.offset)
+        return walk.shipped
+    if ended:
+        _retire(folder, receiver, walk.cursor.offset)
+    return walk.shipped
+
+
+class _Walk:
+    """One pass over a spool from a cursor, in batches; ``shipped`` facts so far."""
+
+    def __init__(self, folder: Path, receiver: Receiver, cursor: _Cursor) -> None:
+        self.cursor = cursor
+        self.shipped = 0
+        self._folder = folder
+        self._receiver = receiver
+        self._batch: list[Record] = []
+        self._blocks: dict[str, bytes] = {}
+        self._bytes = 0
+
+    def ship_rest(self) -> None:
+        """Ship every whole frame after the cursor; on a damaged one, all before it.
+
+        Raises:
+            IonError: ``spool-corrupt`` or ``bad-fact``; whatever the receiver raises.
+        """
+        reached = self.cursor
+        try:
+            for frame in read_frames(self._folder, self.cursor.offset, self.cursor.link):
+                self._batch.append(read_record(frame.record))
+                if frame.block:
+                    self._blocks[digest_bytes(frame.block)] = frame.block
+                self._bytes += len(frame.record) + len(frame.block)
+                reached = _Cursor(frame.end, frame.link)
+                if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
+                    self._ship(reached)
+        except IonError as error:
+            if error.code in {"spool-corrupt", "bad-fact"}:
+                self._ship(reached)
+            raise
+        self._ship(reached)
+
+    def _ship(self, reached: _Cursor) -> None:
+        if not self._batch:
+            return
+        self._receiver.append(self._batch, self._blocks)
+        _write_cursor(self._folder, reached)
+        self.cursor = reached
+        self.shipped += len(self._batch)
+        self._batch, self._blocks, self._bytes = [], {}, 0
 
 
 def _read_cursor(folder: Path) -> _Cursor:
     try:
         state = json.loads((folder / "shipped").read_text())
-        return _Cursor(int(state["offset"]), bytes.fromhex(state["link"]))
-    except (OSError, ValueError, KeyError):
-        return _Cursor(0, bytes(32))  # shipping again is harmless: the store deduplicates
+        cursor = _Cursor(int(state["offset"]), bytes.fromhex(state["link"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return _START
+    return cursor if 0 <= cursor.offset <= (folder / "facts").stat().st_size else _START
+
+
+def _write_cursor(folder: Path, cursor: _Cursor) -> None:
+    temporary = folder / "shipped.new"
+    temporary.write_text(json.dumps({"offset": cursor.offset, "link": cursor.link.hex()}))
+    temporary.replace(folder / "shipped")
 
 
 @contextmanager
-def _only_shipper(folder: Path, *, wait: bool) -> Iterator[bool]:
+def _only_shipper(folder: Path) -> Iterator[bool]:
     try:
         handle = os.open(folder / "shipping", os.O_WRONLY | os.O_CREAT, 0o600)
     except FileNotFoundError:  # another shipper finished and removed the folder
         yield False
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield (folder / "facts").exists()
-    except BlockingIOError:
-        yield False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = (folder / "facts").exists()
+        except BlockingIOError:
+            alone = False
+        yield alone
     finally:
         os.close(handle)
 
 
-def _note_torn_tail(folder: Path, receiver: Receiver, size: int, at: int) -> None:
-    reason = f"the agent died while writing; {size} unacknowledged bytes at {at} were cut"
-    fact = GapNoted(scope=folder.name, what="spool bytes", count=size, reason=reason)
-    _tell(receiver, fact, folder.name, "torn")
+def _retire(folder: Path, receiver: Receiver, at: int) -> None:
+    """Remove the spool of an agent that has ended, all of it shipped but for a torn tail."""
+    with (folder / "facts").open("rb") as file:
+        file.seek(at)
+        tail = file.read()
+    if _MAGIC in tail[len(_MAGIC) :]:  # more frames follow: a length was damaged, nothing was torn
+        error = IonError("spool-corrupt", f"the spool of {folder.name} is damaged at byte {at}")
+        _set_aside(folder, receiver, error, at)
+        return
+    if tail:
+        reason = f"the agent died while writing; {len(tail)} unacknowledged bytes at {at} were cut"
+        fact = GapNoted(scope=folder.name, what="spool bytes", count=len(tail), reason=reason)
+        _tell(receiver, fact, folder.name, "torn")
+    shutil.rmtree(folder)
 
 
 def _set_aside(folder: Path, receiver: Receiver, error: IonError, at: int) -> None:

@@ -11,11 +11,14 @@ import fcntl
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _HEADER = struct.Struct(">4sII")
 _LINK = 32
@@ -34,50 +37,115 @@ class Frame:
 
 
 class SpoolWriter:
-    """Appends frames to ``<spool>/<agent>/facts``. One writer, held by a lock while it lives."""
+    """Appends frames to ``<spool>/<agent>/facts``. One writer, held by a lock while it lives.
+
+    Raises:
+        IonError: ``spool-unusable`` when the folder cannot be made or written.
+    """
 
     def __init__(self, spool: Path, agent: str) -> None:
         folder = spool / agent
+        self._path = folder / "facts"
+        self._file = -1
         try:
-            folder.mkdir(parents=True, mode=0o700)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
-            self._file = os.open(folder / "facts", flags, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            spool.mkdir(parents=True, mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
+            self._file = _locked_file(self._path)
             _sync_folder(folder)
             _sync_folder(spool)
         except OSError as error:
+            self.abandon()
             raise IonError(
-                "spool-unusable", f"cannot write the spool {folder}: {error.strerror}",
+                "spool-unusable",
+                f"cannot write the spool {folder}: {error.strerror}",
                 "check ION_HOME: its spool folder must be writable and on a local disk",
             ) from error
         self._link = bytes(_LINK)
+        self._size = 0
+        self._frames = 0
+        self._writing: tuple[int, bytes] | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many frames are in the file: the sequence number of the next record."""
+        self._settle()
+        return self._frames
 
     def append(self, record: bytes, block: bytes = b"") -> None:
         """Write one frame; a later `sync` makes it durable.
 
         Raises:
-            IonError: ``spool-unusable`` when the disk refuses (full, gone, read-only).
+            IonError: ``spool-unusable`` when the disk refuses (full, gone, read-only) or the spool
+                was closed, ``fact-too-large`` over 64 MiB. The file is as before.
         """
+        if len(record) + len(block) > _MAX_FRAME:
+            size = len(record) + len(block)
+            raise IonError("fact-too-large", f"a fact of {size} bytes cannot be spooled", "tell it in parts")
+        self._settle()
         header = _HEADER.pack(_MAGIC, len(record), len(block))
         link = hashlib.sha256(b"".join((self._link, header, record, block))).digest()
         frame = b"".join((header, link, record, block))
+        self._writing = (len(frame), link)
         try:
             written = os.write(self._file, frame)
-            if written != len(frame):
-                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-                raise OSError(28, "the disk is full")
         except OSError as error:
+            self._writing = None
             raise IonError("spool-unusable", f"cannot write the spool: {error.strerror}", "free disk space") from error
-        self._link = link
+        self._settle()
+        if written != len(frame):
+            raise IonError("spool-unusable", "cannot write the spool: the disk is full", "free disk space")
+
+    def _settle(self) -> None:
+        """Take in the last write, whole or not at all, also when a signal handler interrupted it."""
+        if self._writing is None:
+            return
+        length, link = self._writing
+        present = os.fstat(self._file).st_size
+        if present == self._size + length:
+            self._size, self._link, self._frames, self._writing = present, link, self._frames + 1, None
+            return
+        if present > self._size:
+            os.ftruncate(self._file, self._size)  # no reader took it: a frame ships only when complete
+        self._writing = None
+
+    def in_place(self) -> bool:
+        """Tell whether the file is still where shippers look for it."""
+        try:
+            there = self._path.stat()
+        except OSError:
+            return False
+        here = os.fstat(self._file)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def sync(self) -> None:
-        """Make everything appended so far survive a power cut."""
-        os.fdatasync(self._file)
+        """Make everything appended so far survive a power cut.
+
+        Raises:
+            IonError: ``spool-unusable``.
+        """
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise IonError("spool-unusable", f"cannot sync the spool: {error.strerror}") from error
 
     def close(self) -> None:
-        """Sync, release the lock."""
-        os.fdatasync(self._file)
-        os.close(self._file)
+        """Sync, release the lock; closing twice is harmless.
+
+        Raises:
+            IonError: ``spool-unusable``; it is closed all the same.
+        """
+        try:
+            if self._file >= 0:
+                self.sync()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the file without writing to it: a forked child's first act on its parent's spool."""
+        # The number may be another file's by now: forget it before anything can go wrong.
+        handle, self._file = self._file, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 def read_frames(folder: Path, start: int, link: bytes) -> Iterator[Frame]:
@@ -113,6 +181,19 @@ def has_writer(folder: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def _locked_file(path: Path) -> int:
+    """Create the file under another name and lock it before a shipper can see it without its writer."""
+    hidden = path.with_name("facts.new")
+    handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden.rename(path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _corrupt(folder: Path, at: int) -> IonError:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ion.graph import Definition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 KEY = "ion"
 """The metadata entry in which an asset carries its declaration."""
@@ -59,10 +63,12 @@ def _definition(ion: str, parts: Sequence[Declaration]) -> Definition:
         kind = "training" if name in {part.node for part in training} else "custom"
         nodes.append({"name": name, "kind": kind, "components": [p.name for p in parts if p.node == name]})
     if "data" in {part.node for part in parts}:
-        edges += [{"from": "data", "to": part.node, "message": "data"} for part in [*training, *serving] if part.details.get("mode") != "streaming"]
+        readers = [part for part in [*training, *serving] if part.details.get("mode") != "streaming"]
+        edges += [{"from": "data", "to": part.node, "message": "data"} for part in readers]
     for part in training:
         judge = str(part.details["approval"])
-        nodes.append({"name": judge, "kind": "policy", "policy_set": part.details["policy_set"], "deployment": part.details["deployment"]})
+        details = {key: part.details[key] for key in ("policy_set", "deployment")}
+        nodes.append({"name": judge, "kind": "policy", **details})
         edges.append({"from": part.node, "to": judge, "message": "model"})
         edges += [
             {"from": judge, "to": server.node, "message": "promotion"}

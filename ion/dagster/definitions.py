@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ion.dagster.declaration import Declaration, declarations, definitions_of
+from ion.dagster.declaration import declarations, definitions_of
 from ion.dagster.io import ParquetIOManager
 from ion.graph import define
 from ion.home import Home
 from ion.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ion.dagster.declaration import Declaration
 
 
 def governed(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 import dagster as dg
 import pandas as pd
@@ -14,10 +13,14 @@ import pandas as pd
 from ion.agent.client import shared_client
 from ion.agent.code import code_state, project_of
 from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
-from ion.agent.run import NodeRun
 from ion.clock import now_us
 from ion.home import Home
 from ion.ids import observed_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ion.agent.run import NodeRun
 
 _OWN = frozenset({"run", "scorer", "context", "config"})
 
@@ -59,9 +62,7 @@ def node_run_id(dagster_run: str, node: str) -> str:
     return observed_id("dagster run", dagster_run, node)
 
 
-def read_inputs(
-    run: NodeRun, ion: str, component: str, given: Mapping[str, object]
-) -> dict[str, str]:
+def read_inputs(run: NodeRun, ion: str, component: str, given: Mapping[str, object]) -> dict[str, str]:
     """Record the frames an asset was given as inputs; returns dataset name → digest read."""
     found: dict[str, str] = {}
     for name, value in given.items():
@@ -102,5 +103,6 @@ def _is_resource(hint: object) -> bool:
 
 
 def _config(context: dg.AssetExecutionContext) -> dict[str, object]:
+    """Return what the assets of this Dagster run were configured with; resources may hold passwords."""
     configured = context.run.run_config
-    return dict(configured) if isinstance(configured, Mapping) else {}
+    return {"ops": configured["ops"]} if configured.get("ops") else {}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ion.store import GovernanceStore
 
 _LOOK_BACK = 100
+_DATA_VERSION = "dagster/data_version"
 
 
 def decision_signer(home: Home) -> Signer:
@@ -86,12 +87,11 @@ def open_governor(home: Home, instance: dg.DagsterInstance | None = None) -> Gov
 def materialization_of(instance: dg.DagsterInstance, model: ModelRecorded) -> int | None:
     """Return the storage id of the materialization that Dagster holds of this model, or None."""
     key = dg.AssetKey(model.name.split("/"))
-    latest = instance.get_latest_materialization_event(key)
-    if latest is None:
-        return None
     for record in instance.fetch_materializations(key, limit=_LOOK_BACK).records:
         event = record.asset_materialization
-        if event is not None and (event.tags or {}).get("ion/node_run") == model.run:
+        tags = (event.tags or {}) if event is not None else {}
+        # An earlier attempt of the same run may have left another candidate, which Dagster never saw.
+        if tags.get("ion/node_run") == model.run and tags.get(_DATA_VERSION, model.model) == model.model:
             return record.storage_id
     return None
 

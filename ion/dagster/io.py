@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 import pandas as pd
@@ -22,9 +23,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     root: str = ""
 
     def _path(self, context: dg.InputContext | dg.OutputContext) -> Path:
-        parts = [*context.asset_key.path, *([context.asset_partition_key] if context.has_asset_partitions else [])]
+        *folders, name = [*context.asset_key.path, *_partition(context)]
         root = Path(self.root) if self.root else Home.find().root / "data"
-        return root.joinpath(*parts).with_suffix(".parquet")
+        return root.joinpath(*folders, f"{name}.parquet")
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Write a data frame; an asset without a value writes nothing."""
@@ -52,3 +53,17 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 "materialize the upstream asset first",
             )
         return pd.read_parquet(path)
+
+
+def _partition(context: dg.InputContext | dg.OutputContext) -> list[str]:
+    """Return the partition key as a file name; it may hold dots and slashes."""
+    if not context.has_asset_partitions:
+        return []
+    keys = list(context.asset_partition_keys)
+    if len(keys) != 1:
+        raise IonError(
+            "several-partitions",
+            f"{len(keys)} partitions of {context.asset_key.to_user_string()} at once are no dataset version",
+            "give the asset that reads them the same partitions, or map it to one",
+        )
+    return [quote(keys[0], safe="")]

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ion.facts import EpochOpened, PredictionsCommitted, SignatureRecorded
+from ion.facts import EpochOpened, ModelRecorded, PredictionsCommitted, SignatureRecorded
 from ion.home import web_url
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ion.facts import Recorded
     from ion.store import GovernanceStore
+
+_SHOWN = 12
 
 
 def report_windows(store: GovernanceStore, instance: dg.DagsterInstance, after: int) -> int:
@@ -28,27 +32,28 @@ def report_windows(store: GovernanceStore, instance: dg.DagsterInstance, after: 
         if epoch not in serving:
             opened = store.latest(EpochOpened, epoch)
             if opened is None:
-                return after  # its epoch is still in some spool; look again
+                break  # its epoch is still in some spool; look again
             serving[epoch] = opened.fact
-        if record.fact.file.startswith("artifact:"):
-            after = record.position  # a batch run reports itself
-            continue
-        by_node[serving[epoch].node].append(record)
         after = record.position
+        if not record.fact.file.startswith("artifact:"):  # a batch run reports itself
+            by_node[serving[epoch].node].append(record)
     for node, records in by_node.items():
         _report(store, instance, node, records, serving)
     return after
 
 
 def _report(
-    store: GovernanceStore, instance: dg.DagsterInstance, node: str,
-    records: list[Recorded[PredictionsCommitted]], serving: dict[str, EpochOpened],
+    store: GovernanceStore,
+    instance: dg.DagsterInstance,
+    node: str,
+    records: list[Recorded[PredictionsCommitted]],
+    serving: dict[str, EpochOpened],
 ) -> None:
     facts = [record.fact for record in records]
     epochs = list(dict.fromkeys(fact.epoch for fact in facts))
     newest = serving[epochs[-1]]
     model = str(newest.models["champion"])
-    metadata: dict[str, object] = {
+    metadata: dict[str, str | int | dg.MetadataValue] = {
         "dagster/row_count": sum(fact.rows for fact in facts),
         "epochs": len(epochs),
         "newest epoch": epochs[-1],
@@ -60,17 +65,17 @@ def _report(
     plot = _histograms(store, newest, epochs[-1])
     if plot:
         metadata["inputs: training and inference"] = dg.MetadataValue.md(plot)
-    event = dg.AssetMaterialization(
-        asset_key=node.split("/"), metadata=metadata,
-        tags={"ion/epoch": epochs[-1], "ion/window": str(records[-1].position)},
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=node.split("/"),
+            metadata=metadata,
+            tags={"ion/epoch": epochs[-1], "ion/window": str(records[-1].position)},
+        )
     )
-    instance.report_runless_asset_event(event)
 
 
 def _histograms(store: GovernanceStore, epoch: EpochOpened, name: str) -> str:
     """Return small bar rows that compare what the model was trained on with what it sees now."""
-    from ion.facts import ModelRecorded
-
     made = store.latest(ModelRecorded, str(epoch.models["champion"]))
     if made is None:
         return ""
@@ -80,11 +85,13 @@ def _histograms(store: GovernanceStore, epoch: EpochOpened, name: str) -> str:
         if record.fact.role == "inference" and record.fact.name in trained:
             counts = seen.setdefault(record.fact.name, [0] * len(record.fact.counts))
             seen[record.fact.name] = [a + b for a, b in zip(counts, record.fact.counts, strict=True)]
-    rows = [f"| {feature} | `{_bars(trained[feature].counts)}` | `{_bars(counts)}` |" for feature, counts in seen.items()]
-    return "\n".join(["| feature | training | inference |", "|---|---|---|", *rows[:12]]) if rows else ""
+    if not seen:
+        return ""
+    shown = list(seen.items())[:_SHOWN]
+    rows = [f"| {name} | `{_bars(trained[name].counts)}` | `{_bars(counts)}` |" for name, counts in shown]
+    return "\n".join(["| feature | training | inference |", "|---|---|---|", *rows])
 
 
-def _bars(counts: object) -> str:
-    values = list(counts) if isinstance(counts, list | tuple) else []
-    top = max(values, default=0) or 1
-    return "".join("▁▂▃▄▅▆▇█"[min(7, round(7 * value / top))] for value in values)
+def _bars(counts: Sequence[int]) -> str:
+    top = max(counts, default=0) or 1
+    return "".join("▁▂▃▄▅▆▇█"[min(7, round(7 * count / top))] for count in counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ion.agent.dataset import read_parquet
@@ -80,15 +81,16 @@ class Evidence:
         for check in self.checks:
             if check.result is not None:
                 shown = {"passed": check.result.passed, "results": [dict(r) for r in check.result.results]}
-                parts[f"check:{check.asset}:{check.name}"] = digest_json({"dataset": check.dataset, **shown})
+                name = f"check:{check.asset}:{check.name}"
+                parts[f"{name}@{check.dataset}" if name in parts else name] = digest_json(
+                    {"dataset": check.dataset, **shown}
+                )
         return parts
 
 
-def candidate_facts(
-    store: GovernanceStore, candidate: Candidate
-) -> tuple[ModelRecorded, NodeRunStarted] | None:
+def candidate_facts(store: GovernanceStore, candidate: Candidate) -> tuple[ModelRecorded, NodeRunStarted] | None:
     """Return the candidate's facts when its node run succeeded; None while it has not."""
-    made = [r.fact for r in store.find(ModelRecorded, candidate.model) if r.fact.run == candidate.run]
+    made = _recorded_models(store, candidate.model, candidate.run)
     started = store.latest(NodeRunStarted, candidate.run)
     ended = store.latest(NodeRunEnded, candidate.run)
     if not made or started is None or ended is None or ended.fact.status != "succeeded":
@@ -112,23 +114,25 @@ def gather(
     Nothing here raises for bad evidence: what is missing or broken is said in the evidence.
     """
     candidate, started = facts
-    current: ModelRecorded | None = None
-    if current_model[0]:
-        found = [r.fact for r in store.find(ModelRecorded, current_model[0]) if r.fact.run == current_model[1]]
-        current = found[0] if found else None
     heldout = str(candidate.datasets.get("heldout", ""))
-    datasets = upstream_datasets(store, candidate)
+    current: ModelRecorded | None = None
+    current_measured = Measured()
+    if current_model[0]:
+        current = next(iter(_recorded_models(store, *current_model)), None)
+        if current is None:
+            current_measured = Measured(problem="no fact tells what it is")
+        else:
+            current_measured = _measure(store, artifacts, measure, current, heldout)
+    versions = _upstream_versions(store, candidate)
     return Evidence(
         candidate=candidate,
         started=started,
         materialization=materialization,
         measured=_measure(store, artifacts, measure, candidate, heldout),
         current=current,
-        current_measured=(
-            Measured() if current is None else _measure(store, artifacts, measure, current, heldout)
-        ),
-        checks=[_check(store, check, datasets) for check in required],
-        datasets=datasets,
+        current_measured=current_measured,
+        checks=[part for check in required for part in _check(store, check, versions)],
+        datasets=_named(versions),
         source_now=source_now,
     )
 
@@ -137,28 +141,44 @@ def upstream_datasets(store: GovernanceStore, model: ModelRecorded) -> dict[str,
     """Return name → digest of every dataset version the model was made from, and ``heldout``.
 
     Walks from what the model names through the (run, component) that wrote each dataset to what
-    that component read.
+    that component read. A second version of the same dataset is named ``name@sha256:…``.
     """
-    found: dict[str, str] = {}
+    return _named(_upstream_versions(store, model))
+
+
+def _upstream_versions(store: GovernanceStore, model: ModelRecorded) -> list[tuple[str, str]]:
+    """Return (name, digest) in the order of the walk; a name may come with several digests."""
+    found: list[tuple[str, str]] = []
     waiting = [(role, str(digest)) for role, digest in model.datasets.items()]
-    seen: set[str] = set()
     while waiting:
         role, digest = waiting.pop()
-        if digest in seen:
+        records = [record.fact for record in store.find(DatasetRecorded, digest) if record.fact.digest == digest]
+        # What its reader called it comes first: two datasets may hold the same rows.
+        named = role == "heldout" or "/" in role or not records
+        version = (role if named else records[0].name, digest)
+        if version in found:
             continue
-        seen.add(digest)
-        records = [record.fact for record in store.find(DatasetRecorded, digest)]
-        name = role if role == "heldout" else (records[0].name if records else role)
-        found[name] = digest
+        found.append(version)
         for writer in records:
-            if writer.role != "output":
-                continue
-            waiting += [
-                (read.fact.name, read.fact.digest)
-                for read in store.find(DatasetRecorded, writer.run)
-                if read.fact.role == "input" and read.fact.component == writer.component
-            ]
+            if writer.role == "output":
+                waiting += [
+                    (read.fact.name, read.fact.digest)
+                    for read in store.find(DatasetRecorded, writer.run)
+                    if read.fact.role == "input" and read.fact.component == writer.component
+                ]
     return found
+
+
+def _named(versions: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, digest in versions:
+        found[f"{name}@{digest}" if name in found else name] = digest
+    return found
+
+
+def _recorded_models(store: GovernanceStore, model: str, run: str) -> list[ModelRecorded]:
+    facts = [record.fact for record in store.find(ModelRecorded, model)]
+    return [fact for fact in facts if (fact.model, fact.run) == (model, run)]
 
 
 def load_dataset(store: GovernanceStore, artifacts: ArtifactStore, digest: str) -> pd.DataFrame:
@@ -167,19 +187,26 @@ def load_dataset(store: GovernanceStore, artifacts: ArtifactStore, digest: str) 
     Raises:
         IonError: ``dataset-missing`` when its rows were not kept, ``dataset-differs``.
     """
+    problem = IonError("dataset-missing", f"the rows of dataset {digest} were not kept")
     for record in store.find(DatasetRecorded, digest):
-        if record.fact.uri.startswith("artifact:"):
-            return read_parquet(artifacts.get(record.fact.uri.removeprefix("artifact:")), digest)
-    raise IonError("dataset-missing", f"the rows of dataset {digest} were not kept")
+        if record.fact.digest == digest and record.fact.uri.startswith("artifact:"):
+            try:
+                return read_parquet(artifacts.get(record.fact.uri.removeprefix("artifact:")), digest)
+            except IonError as error:  # somebody else may have kept them too
+                problem = error
+    raise problem
 
 
-def _check(
-    store: GovernanceStore, check: RequiredCheck, datasets: Mapping[str, str]
-) -> CheckEvidence:
-    digest = datasets.get(check.asset, "")
-    results = store.find(CheckEvaluated, digest, newest_first=True) if digest else []
-    matching = [r.fact for r in results if (r.fact.asset, r.fact.name) == (check.asset, check.name)]
-    return CheckEvidence(check.asset, check.name, digest, matching[0] if matching else None)
+def _check(store: GovernanceStore, check: RequiredCheck, versions: Sequence[tuple[str, str]]) -> list[CheckEvidence]:
+    """Return the check's newest result for each version used of its dataset."""
+    digests = [digest for name, digest in versions if name == check.asset] or [""]
+    return [CheckEvidence(check.asset, check.name, digest, _result(store, check, digest)) for digest in digests]
+
+
+def _result(store: GovernanceStore, check: RequiredCheck, digest: str) -> CheckEvaluated | None:
+    found = store.find(CheckEvaluated, digest, newest_first=True) if digest else []
+    wanted = (check.asset, check.name, digest)
+    return next((r.fact for r in found if (r.fact.asset, r.fact.name, r.fact.dataset) == wanted), None)
 
 
 def _measure(
@@ -192,4 +219,8 @@ def _measure(
         return Measured(problem=error.message)
     except Exception as error:  # noqa: BLE001 - a broken artifact is missing evidence, not a crash
         return Measured(problem=f"{type(error).__name__}: {error}"[:300])
-    return Measured(metrics=dict(metrics))
+    values = {name: float(value) for name, value in metrics.items()}
+    unfit = [name for name, value in values.items() if not isfinite(value)]
+    if unfit:
+        return Measured(problem=f"{', '.join(unfit)} is not a finite number on the held-out rows")
+    return Measured(metrics=values)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
-from ion.decision.evidence import Measure, RequiredCheck, candidate_facts, gather
-from ion.decision.promotion import Promotions
+from ion.decision.evidence import candidate_facts, gather
 from ion.evidence.statements import DecisionStatement, EvidenceReference, sign_statement
 from ion.facts import DecisionMade, MessageReceived, MessageSent, ModelRecorded, NodeRunEnded, NodeRunStarted
 from ion.ids import new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ion.decision.evidence import Measure, RequiredCheck
     from ion.decision.policy import PolicySet, Reason, Verdict
-    from ion.evidence.keys import Signer
+    from ion.decision.promotion import Promotions
     from ion.evidence.artifacts import ArtifactStore
-    from ion.store import Candidate, Command, GovernanceStore
+    from ion.evidence.keys import Signer
+    from ion.store import Candidate, Command, Current, GovernanceStore
 
 _DAY_US = 86_400_000_000
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,127 +51,168 @@ class Outcome:
     evidence: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A signed verdict before it is recorded, and what the node served when it was reached."""
+
+    assignment: Assignment
+    current: Current
+    fact: DecisionMade
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    evidence: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Governor:
-    """Decides candidates. It holds the signing key, so it lives in the governance code location."""
+    """Decides candidates. It holds the signing key, so it lives in the governance code location.
 
-    def __init__(
-        self,
-        store: GovernanceStore,
-        artifacts: ArtifactStore,
-        signer: Signer,
-        *,
-        measure: Measure,
-        assignments: Callable[[str], Sequence[Assignment]],
-        policy_set: Callable[[str], PolicySet],
-        materialization: Callable[[ModelRecorded], int | None],
-        source_now: Callable[[NodeRunStarted], Mapping[str, object]],
-        promotions: Promotions,
-        version: str,
-    ) -> None:
-        """``assignments`` maps a training node to its assignments, ``materialization`` a model to
-        the storage id of Dagster's event for it (None when there is none).
-        """
-        self.store = store
-        self._artifacts = artifacts
-        self._signer = signer
-        self._measure = measure
-        self._assignments = assignments
-        self._policy_set = policy_set
-        self._materialization = materialization
-        self._source_now = source_now
-        self._promotions = promotions
-        self._version = version
+    Args:
+        store: where facts are read and decisions recorded.
+        artifacts: where models and held-out rows are, and decisions are put.
+        signer: signs decisions.
+        measure: computes the metrics that decide.
+        assignments: training node → who decides its candidates, by what, for which nodes.
+        policy_set: reference → policy set.
+        materialization: model → storage id of Dagster's event for it, None when there is none.
+        source_now: node run → state of its source at this moment.
+        promotions: what an approval leads to.
+        version: of dagster-ion, part of every policy digest.
+    """
 
-    def consider(
-        self, candidate: Candidate, *, again: bool = False, instead: Reason | None = None
-    ) -> list[Outcome]:
-        """Decide a candidate, once per node it would serve; nothing while it is not eligible.
+    store: GovernanceStore
+    artifacts: ArtifactStore
+    signer: Signer
+    _: KW_ONLY
+    measure: Measure
+    assignments: Callable[[str], Sequence[Assignment]]
+    policy_set: Callable[[str], PolicySet]
+    materialization: Callable[[ModelRecorded], int | None]
+    source_now: Callable[[NodeRunStarted], Mapping[str, object]]
+    promotions: Promotions
+    version: str
+
+    def consider(self, candidate: Candidate, *, again: bool = False, instead: Reason | None = None) -> list[Outcome]:
+        """Decide a candidate for every node it would serve, at once; nothing while it is not eligible.
 
         With ``again`` an already decided candidate gets a new decision. ``instead`` is a reason not
         to approve that stands in for a policy set that does not answer.
+
+        A verdict holds only against the model it was compared with: when another promotion or a
+        halt came in between, the candidate is judged again.
         """
         facts = candidate_facts(self.store, candidate)
         if facts is None or (candidate.verdict and not again):
             return []
-        materialization = self._materialization(facts[0])
+        materialization = self.materialization(facts[0])
         if materialization is None:
             return []
-        outcomes = [
-            self._decide(candidate, facts, assignment, materialization, again=again, instead=instead)
-            for assignment in self._assignments(candidate.node)
-        ]
-        return [outcome for outcome in outcomes if outcome is not None]
+        assignments = self.assignments(candidate.node)
+        for _ in range(_ATTEMPTS):
+            judged = [self._judge(candidate, facts, each, materialization, instead) for each in assignments]
+            outcomes = self._commit(candidate, judged, again=again)
+            if outcomes is not None:
+                for outcome in outcomes:
+                    if outcome.promoted:
+                        self.promotions.publish(outcome.node)
+                return outcomes
+        return []  # still undecided: the next tick tries again
 
-    def _decide(
+    def _judge(
         self,
         candidate: Candidate,
         facts: tuple[ModelRecorded, NodeRunStarted],
         assignment: Assignment,
         materialization: int,
-        *,
-        again: bool,
         instead: Reason | None,
-    ) -> Outcome | None:
-        policies = self._policy_set(assignment.policy_set)
+    ) -> _Judged:
+        policies = self.policy_set(assignment.policy_set)
         current = self.store.current(assignment.serving_node)
         evidence = gather(
-            self.store, self._artifacts, self._measure, facts,
-            current_model=(current.model, current.run), required=assignment.required,
-            materialization=materialization, source_now=self._source_now(facts[1]),
+            self.store,
+            self.artifacts,
+            self.measure,
+            facts,
+            current_model=(current.model, current.run),
+            required=assignment.required,
+            materialization=materialization,
+            source_now=self.source_now(facts[1]),
         )
         verdict, reasons = policies.evaluate(evidence) if instead is None else ("reject", (instead,))
         digests = evidence.digests()
         now = now_us()
-        expires = now + policies.valid_days * _DAY_US
         ion, _, node = assignment.serving_node.partition("/")
-        policy_digest = policies.digest(self._version)
         statement = DecisionStatement(
-            ion=ion, node=node, model=candidate.model, candidate_run=candidate.run, verdict=verdict,
+            ion=ion,
+            node=node,
+            model=candidate.model,
+            candidate_run=candidate.run,
+            verdict=verdict,
             reasons=tuple(f"{reason.policy}: {reason.message}" for reason in reasons),
-            policy_uri=f"policy:{policies.name}", policy_digest=policy_digest,
+            policy_uri=f"policy:{policies.name}",
+            policy_digest=policies.digest(self.version),
             evidence=tuple(EvidenceReference(f"ion:{name}", digest) for name, digest in digests.items()),
-            decided=now, expires=expires, verifier_version=self._version,
+            decided=now,
+            expires=now + policies.valid_days * _DAY_US,
+            verifier_version=self.version,
         )
-        envelope = sign_statement(statement, self._signer)
-        envelope_digest = self._artifacts.put(envelope)
+        envelope = sign_statement(statement, self.signer)
         fact = DecisionMade(
-            decision=new_id(), node=assignment.serving_node, model=candidate.model, run=candidate.run,
-            verdict=verdict, reasons=[reason.as_dict() for reason in reasons],
-            policy_set=policies.name, policy_digest=policy_digest, evidence=digests, expires=expires,
-            envelope=envelope.decode(), envelope_digest=envelope_digest,
+            decision=new_id(),
+            node=assignment.serving_node,
+            model=candidate.model,
+            run=candidate.run,
+            verdict=verdict,
+            reasons=[reason.as_dict() for reason in reasons],
+            policy_set=policies.name,
+            policy_digest=statement.policy_digest,
+            evidence=digests,
+            expires=statement.expires,
+            envelope=envelope.decode(),
+            envelope_digest=self.artifacts.put(envelope),
         )
-        promoted = self._commit(candidate, assignment, fact, again=again)
-        if promoted is None:
-            return None
-        if promoted:
-            self._promotions.publish(assignment.serving_node)
-        return Outcome(
-            fact.decision, assignment.serving_node, assignment.policy_node, candidate.model, candidate.run,
-            verdict, reasons, promoted, digests,
-        )
+        return _Judged(assignment, current, fact, verdict, reasons, digests)
 
-    def _commit(
-        self, candidate: Candidate, assignment: Assignment, fact: DecisionMade, *, again: bool
-    ) -> bool | None:
-        """Record decision and promotion in one transaction; None when another tick was first."""
+    def _commit(self, candidate: Candidate, judged: Sequence[_Judged], *, again: bool) -> list[Outcome] | None:
+        """Record decisions and promotions in one transaction; None when what is served has changed.
+
+        Nodes for which another tick was first are left out.
+        """
+        outcomes: list[Outcome] = []
         with self.store.command() as command:
-            decided = [r.fact for r in command.find(DecisionMade, candidate.model)]
-            if not again and any((d.run, d.node) == (fact.run, fact.node) for d in decided):
+            if any(command.current(each.fact.node) != each.current for each in judged):
                 return None
-            self._record_policy_run(command, candidate, assignment, fact)
-            if fact.verdict != "approve":
-                return False
-            return self._promotions.promote(
-                command, fact, candidate.position, assignment.policy_node, assignment.on_lease_end
-            )
+            decided = [r.fact for r in command.find(DecisionMade, candidate.model)]
+            for each in judged:
+                fact, assignment = each.fact, each.assignment
+                if not again and any((d.model, d.run, d.node) == (fact.model, fact.run, fact.node) for d in decided):
+                    continue
+                self._record_policy_run(command, candidate, assignment, fact)
+                promoted = fact.verdict == "approve" and self.promotions.promote(
+                    command, fact, candidate.position, assignment.policy_node, assignment.on_lease_end
+                )
+                outcomes.append(
+                    Outcome(
+                        fact.decision,
+                        fact.node,
+                        assignment.policy_node,
+                        candidate.model,
+                        candidate.run,
+                        each.verdict,
+                        each.reasons,
+                        promoted,
+                        each.evidence,
+                    )
+                )
+        return outcomes
 
     @staticmethod
-    def _record_policy_run(
-        command: Command, candidate: Candidate, assignment: Assignment, fact: DecisionMade
-    ) -> None:
+    def _record_policy_run(command: Command, candidate: Candidate, assignment: Assignment, fact: DecisionMade) -> None:
         command.record(
             NodeRunStarted(
-                run=fact.decision, node=assignment.policy_node, node_kind="policy",
+                run=fact.decision,
+                node=assignment.policy_node,
+                node_kind="policy",
                 config={"policy_set": fact.policy_set, "policy_digest": fact.policy_digest},
             )
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ion.canonical import digest_json
-from ion.decision.evidence import Evidence
 from ion.errors import IonError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ion.decision.evidence import Evidence
+
 Verdict = Literal["approve", "reject", "defer"]
+_VERDICTS: tuple[Verdict, ...] = ("approve", "reject", "defer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,12 @@ class Policy:
         """Return this policy's reason; a policy that raises has not approved."""
         try:
             verdict, message = self.judge(evidence)
-        except Exception as error:  # noqa: BLE001 - fail closed, whatever a policy does
-            return Reason(self.name, "reject", f"the policy failed: {type(error).__name__}: {error}"[:300])
-        if verdict not in {"approve", "reject", "defer"}:
-            return Reason(self.name, "reject", f"the policy gave no verdict but {verdict!r}"[:300])
-        return Reason(self.name, verdict, message)
+            if verdict in _VERDICTS:
+                return Reason(self.name, verdict, _sentence(message))
+            problem = f"the policy gave no verdict but {verdict!r}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - fail closed, whatever a policy does
+            problem = f"the policy failed: {type(error).__name__}: {error}"
+        return Reason(self.name, "reject", _sentence(problem[:300]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ def load_policy_set(reference: str) -> PolicySet:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise IonError(
-            "unknown-policy-set", f"cannot load the policy set {reference!r}: {error}",
+            "unknown-policy-set",
+            f"cannot load the policy set {reference!r}: {error}",
             "policies/catalog.py holds the policy sets of this project",
         ) from error
     if not isinstance(found, PolicySet):
@@ -112,3 +118,8 @@ def compose(verdicts: Sequence[Verdict]) -> Verdict:
     if not verdicts or "reject" in verdicts:
         return "reject"
     return "defer" if "defer" in verdicts else "approve"
+
+
+def _sentence(message: object) -> str:
+    """Return the message as text that can be signed: no lone surrogates."""
+    return str(message).encode("utf-8", "replace").decode()

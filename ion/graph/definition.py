@@ -130,9 +130,7 @@ def define(store: GovernanceStore, definition: Definition) -> bool:
         known = command.find(IonDefined, definition.ion, limit=1, newest_first=True)
         if known and known[0].fact.version == definition.version:
             return False
-        command.record(
-            IonDefined(ion=definition.ion, version=definition.version, definition=dict(definition.document))
-        )
+        command.record(IonDefined(ion=definition.ion, version=definition.version, definition=dict(definition.document)))
     return True
 
 

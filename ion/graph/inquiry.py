@@ -83,5 +83,5 @@ class Inquiry:
         for scope in sorted(self._scopes):
             for record in self.find(GapNoted, scope):
                 gap = record.fact
-                self.hole(f"{gap.count} × {gap.what}", scope, gap.reason)
+                self.hole(f"{gap.count} {gap.what}", scope, gap.reason)
         return list(self._holes)

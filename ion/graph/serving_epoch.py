@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.clock import rfc3339
+from ion.canonical import digest_bytes
+from ion.clock import now_us, rfc3339
 from ion.errors import IonError
 from ion.facts import (
     AdmissionRefused,
@@ -14,11 +15,11 @@ from ion.facts import (
     GapNoted,
     InputsCaptured,
     PredictionsCommitted,
+    Recorded,
     RowsQuarantined,
 )
 
 if TYPE_CHECKING:
-    from ion.facts import Recorded
     from ion.graph.inquiry import Answer, Inquiry
     from ion.ids import PredictionId
 
@@ -71,8 +72,10 @@ def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
         inquiry.hole("serving epoch", epoch, "no fact says which run and which models it was")
     elif any(other.fact != opened[0].fact for other in opened[1:]):
         inquiry.hole("serving epoch", epoch, "two facts describe this epoch differently")
-    if captured and inquiry.store.block(captured[0].block) is None:
-        inquiry.hole("captured inputs", captured[0].block, "the store does not hold the block that a fact names")
+    if captured:
+        block = inquiry.store.block(captured[0].block)
+        if block is None or digest_bytes(block) != captured[0].block:
+            inquiry.hole("captured inputs", captured[0].block, "the store does not hold the block that a fact names")
     serving = Serving(
         prediction,
         opened[0] if opened else None,
@@ -121,25 +124,43 @@ def trouble_meanwhile(inquiry: Inquiry, serving: Serving) -> list[Answer]:
     """Return what the serving run refused and set aside while this epoch lasted."""
     if not serving.run or serving.opened is None:
         return []
-    start, end = serving.opened.us, serving.closed.us if serving.closed else None
-    found: list[Answer] = []
+    start, end = serving.opened.us, serving.closed.us if serving.closed else now_us()
+    found: list[tuple[int, str, str, str]] = []
     for refused in inquiry.find(AdmissionRefused, serving.run):
-        if start <= refused.us and (end is None or refused.us <= end):
-            message = f"the gate refused at step {refused.fact.step}: {refused.fact.reason}"
-            found.append({"what": "admission-refused", "about": refused.fact.node, "at": rfc3339(refused.us), "message": message})
+        message = f"the gate refused at step {refused.fact.step}: {refused.fact.reason}"
+        found.append((refused.us, "admission-refused", refused.fact.node, message))
     for put in inquiry.find(RowsQuarantined, serving.run):
-        if start <= put.us and (end is None or put.us <= end):
-            reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(put.fact.reasons.items()))
-            message = f"{put.fact.rows} input rows could not be scored: {reasons}"
-            found.append({"what": "rows-quarantined", "about": put.fact.node, "at": rfc3339(put.us), "message": message})
-    return found
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(put.fact.reasons.items()))
+        message = f"{put.fact.rows} input rows could not be scored: {reasons}"
+        found.append((put.us, "rows-quarantined", put.fact.node, message))
+    return [
+        {"what": what, "about": about, "at": rfc3339(us), "message": message}
+        for us, what, about, message in sorted(found)
+        if start <= us <= end
+    ]
 
 
 def _committed(inquiry: Inquiry, prediction: PredictionId) -> Recorded[PredictionsCommitted] | None:
-    for record in inquiry.find(PredictionsCommitted, prediction.epoch):
-        if record.fact.first <= prediction.seq <= record.fact.last:
-            return record
-    return None
+    position = inquiry.store.prediction_position(prediction)
+    if position is None:
+        return None
+    try:
+        record = inquiry.store.record_at(position)
+    except IonError as error:
+        inquiry.hole("committed output", str(prediction), error.message)
+        return None
+    inquiry.concerns(record.agent)
+    fact = record.fact
+    if (
+        not isinstance(fact, PredictionsCommitted)
+        or fact.epoch != prediction.epoch
+        or not fact.first <= prediction.seq <= fact.last
+    ):
+        inquiry.hole(
+            "committed output", str(prediction), "the store's index of predictions is wrong; run `ion store rebuild`"
+        )
+        return None
+    return Recorded(position, record.id, record.agent, record.stamp.us, fact)
 
 
 def _told_missing(inquiry: Inquiry, prediction: PredictionId) -> bool:

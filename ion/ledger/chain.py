@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ion.errors import IonError
 from ion.facts import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GENESIS = bytes(32)
 """The link before the first record."""
@@ -31,9 +34,7 @@ def link(previous: bytes, raw: bytes) -> bytes:
     return hashlib.sha256(previous + hashlib.sha256(raw).digest()).digest()
 
 
-def verify_chain(
-    entries: Iterable[tuple[int, bytes, bytes]], head_position: int, head_link: bytes
-) -> list[Problem]:
+def verify_chain(entries: Iterable[tuple[int, bytes, bytes]], head_position: int, head_link: bytes) -> list[Problem]:
     """Check ``(position, raw, link)`` entries in order against the recorded head.
 
     Returns the first broken link (all later ones follow from it), and what is missing at the end.

@@ -5,15 +5,8 @@ only: `GovernanceStore.append` takes what agents shipped, `GovernanceStore.comma
 transaction in which governance itself acts (define, decide, promote, halt).
 """
 
-from ion.store.governance import (
-    Appended,
-    Candidate,
-    Command,
-    Current,
-    GovernanceStore,
-    Head,
-    open_store,
-)
+from ion.store.governance import Command, GovernanceStore, open_store
+from ion.store.reading import Appended, Candidate, Current, Head
 
 __all__ = [
     "Appended",

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 import uuid
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from ion.errors import IonError
 from ion.ledger import GENESIS
 from ion.store import schema
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.pool import Pool
+
 FORMAT = "dagster-ion/1"
+_CONNECT_SECONDS = 10
+_WAL_ATTEMPTS = 100
+_abandoned: list[Pool] = []
+"""Connections of a parent process, kept so that no garbage collection closes them in the child."""
 
 
 def connect(url: str) -> Engine:
@@ -26,11 +36,17 @@ def connect(url: str) -> Engine:
         IonError: ``bad-store-url``, ``store-unreachable`` or ``foreign-store``.
     """
     parsed = _checked_url(url)
-    engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
     if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed)
         _configure_sqlite(engine)
+    else:
+        given = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=given)
     try:
         _prepare(engine, parsed)
+    except IonError:
+        engine.dispose()
+        raise
     except DBAPIError as error:
         engine.dispose()
         shown = parsed.render_as_string(hide_password=True)
@@ -44,11 +60,28 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that holds the head lock before anything is read."""
-    with engine.connect().execution_options(ion_write=True) as connection, connection.begin():
-        if connection.dialect.name != "sqlite":
-            connection.execute(select(schema.head.c.position).with_for_update())
-        yield connection
+    """Open a transaction that holds the head lock before anything is read.
+
+    Raises:
+        IonError: ``store-unreachable`` when the database went away, is locked for too long or full.
+    """
+    try:
+        with engine.connect().execution_options(ion_write=True) as connection, connection.begin():
+            if connection.dialect.name != "sqlite":
+                connection.execute(select(schema.head.c.position).with_for_update())
+            yield connection
+    except OperationalError as error:
+        raise IonError(
+            "store-unreachable",
+            f"the governance store could not be written: {error.orig}",
+            "nothing was changed; facts wait in their spools until it can be",
+        ) from error
+
+
+def drop_inherited(engine: Engine) -> None:
+    """Give a forked child fresh connections, and never touch those it inherited (see sqlite.org/howtocorrupt)."""
+    _abandoned.append(engine.pool)
+    engine.dispose(close=False)
 
 
 def _checked_url(url: str) -> URL:
@@ -59,9 +92,9 @@ def _checked_url(url: str) -> URL:
         raise IonError("bad-store-url", f"not a database URL: {url!r}", hint) from error
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         raise IonError("bad-store-url", f"unsupported store: {url!r}", hint)
-    folder = Path(parsed.database).parent
+    folder = Path(str(parsed.database)).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -74,7 +107,6 @@ def _configure_sqlite(engine: Engine) -> None:
     def configure(connection: Any, _: object) -> None:  # noqa: ANN401 - a DBAPI connection has no type
         connection.isolation_level = None  # SQLAlchemy's begin event decides how to begin
         connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
@@ -88,6 +120,8 @@ def _prepare(engine: Engine, url: URL) -> None:
     if schema.meta.name not in tables:
         if tables and url.get_backend_name() == "sqlite":
             raise _foreign(url, "it holds other tables")
+        if url.get_backend_name() == "sqlite":
+            _choose_wal(engine)
         with engine.connect().execution_options(ion_write=True) as connection, connection.begin():
             if connection.dialect.name == "postgresql":  # two first users at once
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(739204117)")
@@ -102,6 +136,23 @@ def _prepare(engine: Engine, url: URL) -> None:
         found = connection.execute(query).scalar()
     if found != FORMAT:
         raise _foreign(url, f"its format is {found!r}, this version reads {FORMAT!r}")
+
+
+def _choose_wal(engine: Engine) -> None:
+    """Make a new file a WAL database, which it then stays. Not before it is known to be ours."""
+    connection = engine.raw_connection()
+    try:
+        for attempt in range(_WAL_ATTEMPTS):
+            try:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:  # another first user is at it; this lock has no busy handler
+                if attempt + 1 == _WAL_ATTEMPTS:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+    finally:
+        connection.close()
 
 
 def _foreign(url: URL, why: str) -> IonError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -17,6 +17,9 @@ from ion.facts import (
 )
 from ion.store import schema
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def fold(connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
     """Apply ``(position, record)`` pairs, first appearance of each fact id only."""
@@ -24,8 +27,7 @@ def fold(connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
     for position, record in records:
         kind = type(record.fact).__name__
         mentions += [
-            {"subject": subject, "kind": kind, "position": position}
-            for subject in sorted(record.fact.subjects())
+            {"subject": subject, "kind": kind, "position": position} for subject in sorted(record.fact.subjects())
         ]
         _fold_one(connection, position, record.fact)
     if mentions:
@@ -52,17 +54,13 @@ def _fold_one(connection: Connection, position: int, fact: Fact) -> None:
         chosen = (table.c.model == fact.model) & (table.c.run == fact.run)
         connection.execute(update(table).where(chosen).values(verdict=fact.verdict))
     elif isinstance(fact, Promoted):
-        _set_current(
-            connection, fact, model=fact.model, run=fact.run, decision=fact.decision, halted=False
-        )
+        _set_current(connection, fact, model=fact.model, run=fact.run, decision=fact.decision, halted=False)
     elif isinstance(fact, NodeHalted):
         _set_current(connection, fact, halted=True)
 
 
 def _set_current(connection: Connection, fact: Promoted | NodeHalted, **values: object) -> None:
-    connection.execute(
-        insert(schema.cause).values(cause=fact.cause, node=fact.node, serial=fact.serial)
-    )
+    connection.execute(insert(schema.cause).values(cause=fact.cause, node=fact.node, serial=fact.serial))
     table = schema.current
     row = {"serial": fact.serial, "cause": fact.cause, **values}
     done = connection.execute(update(table).where(table.c.node == fact.node).values(row))

@@ -101,7 +101,6 @@ class StreamingJob:
         self._heartbeat()
         share(self._run_id, self._serving)
         job = self._submit()
-        self._state = "running"
         self._committed.resume()
         job_folder = self._folders.checkpoints / uuid.UUID(self._run_id).hex
         cleaned, checked = False, 0.0
@@ -136,7 +135,10 @@ class StreamingJob:
 
     def _look(self) -> None:
         """Tell what was committed since, and say that this job is alive."""
-        self._heartbeat()
+        ready = self._state == "starting" and self._serving.subtasks == self._settings.parallelism
+        if ready:
+            self._state = "running"
+        self._heartbeat(now=ready)
         with suppress(IonError):  # a full spool: the next look tells it
             self._committed.tell_new()
 

@@ -27,7 +27,6 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc] - pyflink ships no t
     """Turns ``(path, line, text)`` into a prediction row, or into a set-aside row on `SET_ASIDE`."""
 
     def __init__(self, settings: JobSettings, run: str) -> None:
-        self._settings = settings
         self._run = run
         self._inbox = f"{settings.folders.inbox}/"
         self._names: dict[str, str] = {}
@@ -36,12 +35,12 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc] - pyflink ships no t
     def open(self, runtime_context: RuntimeContext) -> None:
         """Join this process's serving: a fresh epoch on every open and every restore."""
         index, attempt = runtime_context.get_index_of_this_subtask(), runtime_context.get_attempt_number()
-        self._serving = shared(self._settings, self._run).join(index, attempt)
+        self._serving = shared(self._run).join(index, attempt)
 
     def close(self) -> None:
         """Close the epoch."""
         if self._serving is not None:
-            shared(self._settings, self._run).leave(self._serving, "stopped")
+            shared(self._run).leave(self._serving, "stopped")
 
     def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
         """Score one row. Nothing in a row can fail the job."""

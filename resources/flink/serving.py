@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ion.agent import open_client
 from ion.canonical import digest_bytes
 from ion.decision.promotion import promotion_message
 from ion.errors import IonError
@@ -113,6 +112,12 @@ class ProcessServing:
     def halted(self) -> Halted | None:
         """Why nothing may be predicted any more, if so."""
         return self._halted
+
+    @property
+    def subtasks(self) -> int:
+        """How many subtasks are open."""
+        with self._lock:
+            return len(self._subtasks)
 
     def start(self) -> Admitted | Refused | Halted:
         """Ask the gate; on an admission start watching. The answer is recorded."""
@@ -243,27 +248,22 @@ class ProcessServing:
 
 
 _shared: dict[str, ProcessServing] = {}
-_shared_lock = threading.Lock()
 
 
 def share(run: str, serving: ProcessServing) -> None:
     """Let the operators that Flink opens in this process join ``serving``."""
-    with _shared_lock:
-        _shared[run] = serving
+    _shared[run] = serving
 
 
-def shared(settings: JobSettings, run: str) -> ProcessServing:
-    """Return this process's serving; a worker process of its own starts one, with an agent of its own.
+def shared(run: str) -> ProcessServing:
+    """Return what `share` gave for this node run.
 
     Raises:
-        IonError: ``not-admitted`` when the gate refuses at the start.
+        IonError: ``not-embedded`` in a worker process of its own: it would need an agent of its own.
     """
-    with _shared_lock:
-        if run not in _shared:
-            client = open_client(Home(Path(settings.home)), name="flink-worker", ship=False)
-            serving = ProcessServing(settings, run, client, Journal(settings.folders.journal))
-            answer = serving.start()
-            if not isinstance(answer, Admitted):
-                raise IonError("not-admitted", f"{settings.node} may not serve: {answer.reason}")
-            _shared[run] = serving
-        return _shared[run]
+    if run not in _shared:
+        raise IonError(
+            "not-embedded", "the scorer was opened outside the job's own process",
+            "run the job on the embedded cluster, without _python_worker_execution_mode",
+        )
+    return _shared[run]

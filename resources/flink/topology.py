@@ -35,7 +35,7 @@ _JVM_OPTIONS = "-Xmx512m -XX:+UseSerialGC"
 def prepare_environment(settings: JobSettings) -> None:
     """Set what Flink reads from the process environment; call before anything of pyflink runs."""
     os.environ["FLINK_LOG_DIR"] = str(settings.folders.logs)
-    os.environ.setdefault("FLINK_ENV_JAVA_OPTS", _JVM_OPTIONS)
+    os.environ.setdefault("JDK_JAVA_OPTIONS", _JVM_OPTIONS)  # beside the options Flink itself gives
     # Flink starts workers by the name `python`: let it be this one.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 

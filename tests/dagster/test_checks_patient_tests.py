@@ -102,7 +102,5 @@ def test_a_warning_of_the_suite_stays_a_warning_and_still_fails(patients: pd.Dat
         return [gxe.ExpectTableRowCountToBeBetween(min_value=1000, severity="warning")]
 
     assert Suite("rows", build)(patients) == [  # type: ignore[arg-type]  # a list of another element type
-        CheckResult(
-            "row count to be between", passed=False, severity="WARN", expected="1000 to any", observed="569"
-        )
+        CheckResult("row count to be between", passed=False, severity="WARN", expected="1000 to any", observed="569")
     ]

@@ -80,10 +80,14 @@ class Scene:
     def pointer(self) -> Path:
         return pointer_path(self.home.root, NODE)
 
-    def promote(self, seed: int, serial: int, signer: Signer | None = None, **changes: object) -> str:
-        """Put a signed pointer in place; return the model digest."""
+    def promote(self, seed: int, serial: int, *, signer: Signer | None = None, damage: bool = False) -> str:
+        """Put a signed pointer in place, to damaged model bytes if so wished; return the model digest."""
         by = signer or self.signer
-        model = self.artifacts.put_model({"model.json": linear_model(seed)}).digest
+        manifest = self.artifacts.put_model({"model.json": linear_model(seed)})
+        model = manifest.digest
+        if damage:
+            path = self.artifacts.path(manifest.entries[0].sha256)
+            path.write_bytes(path.read_bytes().replace(b"intercept\":", b"intercept\":1", 1))
         now = now_us()
         decision = DecisionStatement(
             ion="patient_tests", node="predictions", model=model, candidate_run=new_id(), verdict="approve",
@@ -125,12 +129,12 @@ class Scene:
         assert status.last is not None
         assert status.last.state == "running", self.log()
 
-    def kill(self) -> None:
-        """SIGKILL every process of the job at once."""
+    def kill(self, *, jvm_too: bool = True) -> None:
+        """SIGKILL every process of the job at once, or only the one that leads."""
         status = self.deployment.status()
         assert status.last is not None
-        os.killpg(status.last.pid, signal.SIGKILL)
-        until(lambda: not self.deployment.status().running)
+        (os.killpg if jvm_too else os.kill)(status.last.pid, signal.SIGKILL)
+        assert until(lambda: not self.deployment.status().running)
 
     def close(self) -> None:
         status = self.deployment.status()

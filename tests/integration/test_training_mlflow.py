@@ -17,7 +17,7 @@ import mlflow as mlflow_client
 import pytest
 
 from ion import IonError
-from resources.mlflow import MlflowTracking, TrackedRun
+from resources.mlflow import MlflowTracking, TrackedRun, alias_version, set_alias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,13 +154,13 @@ def test_the_registry_of_a_real_server_mirrors_versions_and_aliases(server: str)
     run = only_run(server)
     assert run.info.status == "FINISHED"
     assert links[0]["mlflow_url"] == f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    assert resource.alias_version("patient_tests", "champion") is None
+    assert alias_version("patient_tests", "champion", tracking_uri=server) is None
     for version in ("1", "2", "2"):
-        resource.set_alias("patient_tests", version, "champion")
-        assert resource.alias_version("patient_tests", "champion") == version
-    assert resource.alias_version("nobody", "champion") is None
+        set_alias("patient_tests", version, "champion", tracking_uri=server)
+        assert alias_version("patient_tests", "champion", tracking_uri=server) == version
+    assert alias_version("nobody", "champion", tracking_uri=server) is None
     with pytest.raises(IonError) as caught:
-        resource.set_alias("patient_tests", "99", "champion")
+        set_alias("patient_tests", "99", "champion", tracking_uri=server)
     assert caught.value.code == "mlflow-refused"
 
 
@@ -175,7 +175,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
     assert "mlflow-unreachable" in error_of(result)
     assert f"http://127.0.0.1:{port}" in error_of(result)
     with pytest.raises(IonError) as caught:
-        resource.set_alias("patient_tests", "1", "champion")
+        set_alias("patient_tests", "1", "champion", tracking_uri=resource.uri)
     assert caught.value.code == "mlflow-unreachable"
     assert "hunter2" not in error_of(result) + str(caught.value)
 

@@ -12,14 +12,17 @@ from gov_assets.patient_tests import search
 from gov_assets.patient_tests.data import FEATURES, LABEL, load_patients, with_split
 from gov_assets.patient_tests.search import TrainingConfig
 from ion import IonError
-from ion.serving import LinearScorer
 from resources.spark import SparkResource, extract, open_session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from pyspark.ml import PipelineModel
     from pyspark.ml.tuning import CrossValidatorModel
     from pyspark.sql import DataFrame, SparkSession
+
+    from ion.serving import LinearScorer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -67,7 +70,9 @@ def test_an_export_that_differs_a_little_is_refused(
     assert caught.value.code == "export-differs"
 
 
-def test_training_again_gives_the_same_bytes(fitted: CrossValidatorModel, session: SparkSession, known: pd.DataFrame) -> None:
+def test_training_again_gives_the_same_bytes(
+    fitted: CrossValidatorModel, session: SparkSession, known: pd.DataFrame
+) -> None:
     again = search.fit(search.spark_frame(session, known), QUICK)
     assert search.export(again.bestModel).to_bytes() == search.export(fitted.bestModel).to_bytes()
 
@@ -169,12 +174,10 @@ def test_without_java_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     assert "install Java 17" in caught.value.hint
 
 
-def test_an_old_java_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
-    java = Path(str(tmp_path), "bin", "java")
+def test_an_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    java = tmp_path / "bin" / "java"
     java.parent.mkdir()
-    java.write_text('#!/bin/sh\necho \'openjdk version "11.0.2"\' >&2\n')
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(IonError) as caught:

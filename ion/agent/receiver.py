@@ -1,0 +1,76 @@
+"""The store as a receiver that may be down when the program starts, and come back later."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ion.errors import IonError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ion.facts import Record
+    from ion.store import GovernanceStore
+
+
+class StoreReceiver:
+    """The governance store at a URL, opened as soon as it can be reached."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._store: GovernanceStore | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, url: str) -> StoreReceiver:
+        """Return the receiver; a store that is down is opened later.
+
+        Raises:
+            IonError: ``extra-missing`` without SQLAlchemy, ``bad-store-url``, ``foreign-store``.
+        """
+        receiver = cls(url)
+        try:
+            receiver.opened()
+        except ImportError as error:
+            raise IonError(
+                "extra-missing",
+                "shipping to the store needs SQLAlchemy",
+                "pip install 'dagster-ion[store]', or open_client(ship=False) and let an agent ship",
+            ) from error
+        except IonError as error:
+            if error.code != "store-unreachable":
+                raise
+        return receiver
+
+    def opened(self) -> GovernanceStore:
+        """Return the store, opened if it is not yet.
+
+        Raises:
+            IonError: as `ion.store.open_store`.
+        """
+        from ion.store import open_store
+
+        with self._lock:
+            if self._store is None:
+                self._store = open_store(self._url)
+            return self._store
+
+    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> object:
+        """Append to the store.
+
+        Raises:
+            IonError: as `ion.store.open_store`; whatever the store raises.
+        """
+        return self.opened().append(records, blocks)
+
+    def after_fork(self) -> None:
+        """Make the receiver usable in a forked child; the store drops its parent's connections itself."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Release the store's connections."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None

@@ -1,0 +1,80 @@
+"""Whether the bytes that facts name by digest are there and have that digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ion.canonical import digest_bytes
+from ion.errors import IonError
+from ion.evidence.artifacts import ArtifactStore
+from ion.facts import (
+    DatasetRecorded,
+    DecisionMade,
+    Fact,
+    InputsCaptured,
+    ModelRecorded,
+    PredictionsCommitted,
+    Record,
+    RowsQuarantined,
+)
+from ion.ledger import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ion.home import Home
+    from ion.store import GovernanceStore
+
+_ARTIFACT = "artifact:"
+
+
+def body_problems(store: GovernanceStore, home: Home, records: list[tuple[int, Record]]) -> list[Problem]:
+    """Read every block and artifact once; what several facts name is told at the first of them."""
+    artifacts = ArtifactStore(home.artifacts)
+    problems: list[Problem] = []
+    seen: set[tuple[str, str]] = set()
+    readers: dict[str, Callable[[str], str]] = {
+        "block": lambda digest: _block_problem(store, digest),
+        "artifact": lambda digest: _artifact_problem(artifacts.get, digest),
+        "model": lambda digest: _artifact_problem(artifacts.get_model, digest),
+    }
+    for position, record in records:
+        for kind, digest in _named(record.fact):
+            if (kind, digest) in seen:
+                continue
+            seen.add((kind, digest))
+            problem = readers[kind](digest)
+            if problem:
+                problems.append(Problem(position, kind, f"{type(record.fact).__name__}: {problem}"))
+    return problems
+
+
+def _named(fact: Fact) -> list[tuple[str, str]]:
+    """Return ``(block | artifact | model, digest)`` of the bytes a fact names."""
+    if isinstance(fact, InputsCaptured | RowsQuarantined):
+        return [("block", fact.block)]
+    if isinstance(fact, ModelRecorded):
+        return [("model", fact.model)]
+    if isinstance(fact, DecisionMade):
+        return [("artifact", fact.envelope_digest)]
+    named = ""
+    if isinstance(fact, DatasetRecorded):
+        named = fact.uri
+    elif isinstance(fact, PredictionsCommitted):
+        named = fact.file
+    return [("artifact", named.removeprefix(_ARTIFACT))] if named.startswith(_ARTIFACT) else []
+
+
+def _block_problem(store: GovernanceStore, digest: str) -> str:
+    body = store.block(digest)
+    if body is None:
+        return f"the store does not hold block {digest}"
+    return "" if digest_bytes(body) == digest else f"the bytes kept as block {digest} are other bytes"
+
+
+def _artifact_problem(read: Callable[[str], object], digest: str) -> str:
+    try:
+        read(digest)
+    except IonError as error:
+        return error.message
+    return ""

@@ -1,0 +1,57 @@
+"""``ion demo``: the whole story on real engines, every printed claim checked."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+
+@click.command(name="demo")
+@click.option("--story", default="gov_assets.patient_tests.demo:story", show_default=True, help="module:name of the story.")
+@click.option("--keep", is_flag=True, help="Leave everything running; `ion down` ends it.")
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster and the governance page.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's page.")
+def command(story: str, *, keep: bool, port: int, mlflow_port: int) -> None:
+    """Play a story: train, decide, serve, swap, refuse, explain.
+
+    Starts the deployment, trains three models on real Spark, serves the approved ones in a real Flink
+    job, and checks everything it prints. Exits with 0 only if all of it held.
+
+    Example: ion demo --keep
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ion.cli.demonstration.claims import Claims
+    from ion.cli.demonstration.commands import DagsterRuns
+    from ion.cli.demonstration.play import Play
+    from ion.cli.deployment import Deployment
+    from ion.home import Home
+
+    home = Home.find()
+    os.environ["ION_HOME"] = str(home.root)
+    module, _, name = story.partition(":")
+    console = Console(highlight=False)
+    deployment = Deployment(home, Path.cwd(), port=port, mlflow_port=mlflow_port)
+    claims = Claims(console)
+    claims.step("starting Dagster, MLflow's page and the governance page")
+    started = deployment.start(lambda service: claims.step(f"  {service.name} is ready"))
+    try:
+        play = Play(getattr(import_module(module), name), claims, DagsterRuns("127.0.0.1", port))
+        prediction = play.perform()
+        table = Table("claim", "seen", title="Every claim was checked", title_justify="left")
+        for claim in claims.made:
+            table.add_row(claim.text, claim.seen)
+        console.print(table)
+        console.print(f"Dagster          {deployment.dagster_url}\nGovernance page  {deployment.web_url}")
+        console.print(f"MLflow           {deployment.mlflow_url}\nAsk              ion why {prediction}")
+    finally:
+        if keep or not started:
+            console.print("It is all left running; `ion down` ends it.")
+        else:
+            claims.step("stopping everything")
+            deployment.stop()
+            claims.step("stopped")

@@ -1,0 +1,104 @@
+"""What the store answers: rows of the projections, and facts found by kind and subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from sqlalchemy import exists, select
+
+from ion.facts import Fact, Recorded, read_record
+from ion.store import schema
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
+
+F = TypeVar("F", bound=Fact)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest position (0 when empty) and its 32-byte link."""
+
+    position: int
+    link: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What one append did: facts new to the store, already known, and refused as conflicts."""
+
+    accepted: int
+    known: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model version and the node run that made it; ``verdict`` is empty until decided."""
+
+    model: str
+    run: str
+    node: str
+    position: int
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What an inference node should serve; ``model`` is empty before the first promotion."""
+
+    node: str
+    serial: int
+    model: str
+    run: str
+    decision: str
+    cause: str
+    halted: bool
+
+
+class Reader:
+    """Queries on one connection; shared by the store and a command."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(
+        self,
+        kind: type[F],
+        subject: str | None = None,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[Recorded[F]]:
+        """Return facts of a kind, about ``subject`` if given, in store order; each fact id once."""
+        fact, mention = schema.fact, schema.mention
+        query = select(fact.c.position, fact.c.id, fact.c.agent, fact.c.us, fact.c.raw)
+        if subject is None:
+            earlier = fact.alias()
+            told_before = exists().where(earlier.c.id == fact.c.id, earlier.c.position < fact.c.position)
+            query = query.where(fact.c.kind == kind.__name__, ~told_before)
+        else:
+            query = query.join(mention, mention.c.position == fact.c.position)
+            query = query.where(mention.c.subject == subject, mention.c.kind == kind.__name__)
+        order = fact.c.position.desc() if newest_first else fact.c.position
+        query = query.where(fact.c.position > after).order_by(order).limit(limit)
+        return [_recorded(row) for row in self._connection.execute(query).mappings()]
+
+    def current(self, node: str) -> Current:
+        """Return what ``ion/node`` should serve now."""
+        query = select(schema.current).where(schema.current.c.node == node)
+        row = self._connection.execute(query).mappings().first()
+        return Current(**row) if row else Current(node, 0, "", "", "", "", halted=False)
+
+    def serial_of(self, cause: str, node: str) -> int | None:
+        """Return the serial of the change that ``cause`` made to a node, or None when it made none."""
+        table = schema.cause
+        query = select(table.c.serial).where(table.c.cause == cause, table.c.node == node)
+        return self._connection.execute(query).scalar()
+
+
+def _recorded(row: RowMapping) -> Recorded[F]:
+    record = read_record(bytes(row["raw"]))
+    return Recorded(row["position"], row["id"], row["agent"], row["us"], cast("F", record.fact))
