@@ -6,6 +6,7 @@ on the store's head leaves no gap, so a decision takes tenths of a second, not s
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -36,32 +37,36 @@ _YOUNG_US = 600_000_000
 class Evaluations:
     """Evaluations under way, one thread each: a hung policy holds up nobody else's decision."""
 
-    _threads: dict[tuple[str, str], tuple[threading.Thread, float]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    _threads: dict[tuple[str, str], threading.Thread] = field(default_factory=dict)
+    _deadlines: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def start(self, governor: Governor, candidate: Candidate) -> None:
+    def start(self, governor: Governor, candidate: Candidate, patience: float) -> None:
         """Consider a candidate unless that is already under way."""
         key = (candidate.model, candidate.run)
         if key in self._threads:
             return
-        thread = threading.Thread(target=self._consider, args=(governor, candidate), daemon=True)
-        self._threads[key] = (thread, time.monotonic())
+        thread = threading.Thread(target=self._consider, args=(governor, candidate, None), daemon=True)
+        self._threads[key] = thread
+        self._deadlines[key] = time.monotonic() + patience
         thread.start()
 
-    def settle(self, governor: Governor, patience: float) -> None:
-        """Forget what has ended; deny what has not answered within ``patience`` seconds."""
-        for (model, run), (thread, started) in list(self._threads.items()):
+    def settle(self, governor: Governor, candidates: list[Candidate]) -> None:
+        """Forget what has ended; deny those of ``candidates`` that were not answered in time."""
+        waiting = {(candidate.model, candidate.run): candidate for candidate in candidates}
+        for key, thread in list(self._threads.items()):
             if not thread.is_alive():
-                del self._threads[model, run]
-            elif time.monotonic() - started > patience:
-                waiting = [c for c in governor.store.candidates(undecided_only=True) if (c.model, c.run) == (model, run)]
-                silent = Reason("deadline", "reject", f"the policy set did not answer within {patience:.0f} s")
-                for candidate in waiting:
-                    governor.consider(candidate, instead=silent)
+                del self._threads[key]
+                self._deadlines.pop(key, None)
+            elif key in waiting and time.monotonic() > self._deadlines.get(key, math.inf):
+                del self._deadlines[key]  # denied once; the thread may hang for as long as it likes
+                silent = Reason("deadline", "reject", "the policy set did not answer in time")
+                denial = threading.Thread(target=self._consider, args=(governor, waiting[key], silent), daemon=True)
+                denial.start()
 
-    def _consider(self, governor: Governor, candidate: Candidate) -> None:
+    def _consider(self, governor: Governor, candidate: Candidate, instead: Reason | None) -> None:
         try:
-            governor.consider(candidate)
+            governor.consider(candidate, instead=instead)
         except Exception as error:  # noqa: BLE001 - the next tick tries again, and the tick says why
             self.problems.append(f"{candidate.model[:19]}…: {error}")
 
@@ -87,28 +92,29 @@ def promotion(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def watch(governor: Governor, instance: dg.DagsterInstance, reported: int, seconds: float) -> int:
-    """Decide candidates for ``seconds``; returns the position up to which decisions are reported."""
+    """Decide candidates for ``seconds``; returns the position up to which decisions are reported.
+
+    At first every undecided candidate is looked at, afterwards only those that may just have become
+    eligible: a training that failed stays undecided for ever, and must not cost more with each fact.
+    """
     deadline = time.monotonic() + seconds
     seen = -1
     waiting: list[Candidate] = []
     while True:
         head = governor.store.head().position
         if head != seen:
-            seen = head
             waiting = governor.store.candidates(undecided_only=True)
-            for candidate in waiting:
-                _evaluations.start(governor, candidate)
             reported = report_decisions(governor.store, instance, reported)
-        else:
-            for candidate in _young(governor, waiting):
-                _evaluations.start(governor, candidate)
-        _evaluations.settle(governor, PATIENCE_SECONDS)
+        for candidate in waiting if seen < 0 else _young(governor, waiting):
+            _evaluations.start(governor, candidate, PATIENCE_SECONDS)
+        seen = head
+        _evaluations.settle(governor, waiting)
         if time.monotonic() >= deadline:
             return reported
         time.sleep(POLL_SECONDS)
 
 
 def _young(governor: Governor, candidates: list[Candidate]) -> list[Candidate]:
-    """Return those that may become eligible without a new fact: Dagster's event comes after ours."""
+    """Return those that may have become eligible: their run's end and Dagster's event come after them."""
     limit = now_us() - _YOUNG_US
     return [c for c in candidates if governor.store.record_at(c.position).stamp.us > limit]

@@ -158,10 +158,12 @@ class Client:
         """
         try:
             self.flush()
-            return self._ship()
+            shipped = self._ship()
         except Exception as error:  # noqa: BLE001 - any trouble of disk or store waits in memory or spool
             self.last_trouble = str(error)
             return False
+        self.last_trouble = ""
+        return shipped
 
     def _ship(self) -> bool:
         receiver = self._receiver
@@ -169,7 +171,7 @@ class Client:
             return False
         folder = self.home.spool / self.agent
         with self._shipping:  # another thread may be past what was told last: wait, then look again
-            ship_agent(folder, receiver)
+            ship_agent(folder, receiver, wait=True)
             shipped = is_shipped(folder)
         with self.lock:
             self._waiting = self._dirty or not is_shipped(folder)

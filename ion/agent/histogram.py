@@ -55,7 +55,7 @@ class Histogram:
         low, high = float(data.min()), float(data.max())
         # Equal values, or so close that floats between them run out: a bin has to have a width.
         width = max(high - low, 1.0 if high == low else 0.0, abs(low) * bins * 1e-12)
-        return cls.of(values, np.linspace(low, low + width, bins + 1))
+        return cls.of(values, np.linspace(low, max(high, low + width), bins + 1))
 
     @property
     def total(self) -> int:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH = 500
+_PATIENCE_SECONDS = 10.0
 _BATCH_BYTES = 16 * 1024 * 1024
 _MAGIC = b"ION1"
 
@@ -55,12 +57,13 @@ def ship_all(spool: Path, receiver: Receiver) -> int:
     return sum(ship_agent(folder, receiver) for folder in agents)
 
 
-def ship_agent(folder: Path, receiver: Receiver) -> int:
+def ship_agent(folder: Path, receiver: Receiver, *, wait: bool = False) -> int:
     """Ship one agent's spool; its folder goes once the agent has ended and all is shipped.
 
-    Returns the number of facts shipped: 0 also when another shipper is at it, or the folder is gone.
+    While another ships the same spool there is nothing to do, or with ``wait`` to wait for, up to 10 s.
+    Returns the number of facts shipped: 0 also when another was at it, or the folder is gone.
     """
-    with _only_shipper(folder) as alone:
+    with _only_shipper(folder, _PATIENCE_SECONDS if wait else 0.0) as alone:
         if not alone:
             return 0
         try:
@@ -161,21 +164,29 @@ def _write_cursor(folder: Path, cursor: _Cursor) -> None:
 
 
 @contextmanager
-def _only_shipper(folder: Path) -> Iterator[bool]:
+def _only_shipper(folder: Path, patience: float) -> Iterator[bool]:
     try:
         handle = os.open(folder / "shipping", os.O_WRONLY | os.O_CREAT, 0o600)
     except FileNotFoundError:  # another shipper finished and removed the folder
         yield False
         return
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = (folder / "facts").exists()
-        except BlockingIOError:
-            alone = False
-        yield alone
+        yield _locked(handle, patience) and (folder / "facts").exists()
     finally:
         os.close(handle)
+
+
+def _locked(handle: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
 
 
 def _retire(folder: Path, receiver: Receiver, at: int) -> None:

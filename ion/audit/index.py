@@ -25,7 +25,11 @@ def index_problems(store: GovernanceStore, records: list[tuple[int, Record]], *,
     kept = store.projections()
     if store.head().position != last:
         return problems  # others append meanwhile; the projections are ahead of the records read
-    fresh = refold(records)
+    try:
+        fresh = refold(records)
+    except Exception as error:  # noqa: BLE001 - facts that contradict each other do not fold, whatever the database says
+        reason = f"the facts contradict each other and cannot be folded: {error}"
+        return [*problems, Problem(0, "contradiction", reason[:500])]
     for name, rows in fresh.items():
         missing = [row for row in rows if row not in set(kept[name])]
         extra = [row for row in kept[name] if row not in set(rows)]

@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., object]], dg.AssetsDefinition]
 
 
+_DATA = "data"
+"""The node of datasets that no training node claims."""
+
+
 def dataset(
     *,
     ion: str,
     classification: str,
-    node: str = "data",
+    node: str = _DATA,
     expectations: Expectations | None = None,
     owners: Sequence[str] = (),
     kinds: Sequence[str] = ("pandas",),
@@ -50,7 +54,7 @@ def dataset(
     Args:
         ion: the ION it belongs to, and its asset group.
         classification: public, internal, private or pii.
-        node: the node it is a component of.
+        node: the training node it is a component of; by default ``data``, a node of its own.
         expectations: a suite that becomes an asset check and evidence.
         owners: as in ``@asset``.
         kinds: as in ``@asset``.
@@ -60,6 +64,7 @@ def dataset(
         IonError: ``bad-classification``; at run time ``not-a-frame``.
     """
     checked_classification(classification)
+    kind = "custom" if node == _DATA else "training"
 
     def decorate(function: Callable[..., object]) -> dg.AssetsDefinition:
         name = function.__name__
@@ -68,7 +73,7 @@ def dataset(
         declaration = Declaration(ion, name, "dataset", node, {"classification": classification, "checks": checks})
 
         def body(context: dg.AssetExecutionContext, **given: object) -> dg.MaterializeResult[object]:
-            with asset_run(context, function, node=f"{ion}/{node}", kind="custom", component=name) as run:
+            with asset_run(context, function, node=f"{ion}/{node}", kind=kind, component=name) as run:
                 read_inputs(run, ion, name, given)
                 frame = call(function, given, context=context, run=run)
                 if not isinstance(frame, pd.DataFrame):
@@ -97,7 +102,6 @@ def dataset(
             function,
             body,
             declaration,
-            checks=checks,
             owners=owners,
             kinds=kinds,
             partitions_def=partitions_def,

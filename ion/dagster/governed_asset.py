@@ -20,7 +20,6 @@ def governed_asset(
     body: Callable[..., dg.MaterializeResult[object]],
     declaration: Declaration,
     *,
-    checks: Sequence[str] = (),
     deps: Sequence[dg.AssetKey] = (),
     owners: Sequence[str] = (),
     kinds: Sequence[str] = (),
@@ -46,7 +45,7 @@ def governed_asset(
         kinds=set(kinds),
         tags={"ion": declaration.ion, "ion/role": declaration.role},
         metadata=declaration.metadata(),
-        check_specs=[dg.AssetCheckSpec(name, asset=dg.AssetKey(key)) for name in checks],
+        check_specs=[dg.AssetCheckSpec(name, asset=dg.AssetKey(key)) for name in _checks(declaration)],
         partitions_def=partitions_def,
         required_resource_keys=required_resource_keys,
     )(body)
@@ -56,3 +55,8 @@ def call(function: Callable[..., object], given: Mapping[str, object], **own: ob
     """Call the engineer's function with what Dagster gave and those of our own values it asks for."""
     asked = inspect.signature(function).parameters
     return function(**{name: value for name, value in own.items() if name in asked}, **given)
+
+
+def _checks(declaration: Declaration) -> list[str]:
+    names = declaration.details.get("checks", [])
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -52,9 +52,7 @@ def decision_signer(home: Home) -> Signer:
 
 def promotions(home: Home, store: GovernanceStore, signer: Signer) -> Promotions:
     """Return the promotions of a deployment, with its pointers under ``serving/``."""
-    files = PointerFiles(
-        path=lambda node: pointer_path(home.root, node), read=read_pointer, write=write_pointer
-    )
+    files = PointerFiles(path=lambda node: pointer_path(home.root, node), read=read_pointer, write=write_pointer)
     return Promotions(store, ArtifactStore(home.artifacts), signer, files)
 
 

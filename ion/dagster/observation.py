@@ -10,10 +10,13 @@ from ion.facts import CheckObserved, GapNoted, MaterializationObserved, NodeRunE
 from ion.ids import observed_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ion.agent import Client
     from ion.store import GovernanceStore
 
 _BATCH = 200
+_OWN_RUN = "ion/node_run"
 _ENDED = {
     dg.DagsterRunStatus.SUCCESS: "succeeded",
     dg.DagsterRunStatus.FAILURE: "failed",
@@ -24,95 +27,121 @@ _ENDED = {
 def observe(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, after: int) -> int:
     """Turn events after storage id ``after`` into facts; returns the storage id reached.
 
-    Fact ids derive from the event, so observing twice is harmless. Our own materializations carry
-    ``ion/node_run``: they are skipped when the store has that run, and are a gap when it has not.
+    Fact ids derive from the event, so observing twice is harmless. Our own materializations and
+    checks carry ``ion/node_run``: they are skipped when the store has that run, and are a gap when
+    it has not.
     """
-    identity = instance.run_storage.get_run_storage_id()
-    reached = after
-    kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    for kind in kinds:
+    identity = _identity(instance)
+    found: list[dg.EventLogRecord] = []
+    reached: list[int] = []
+    for kind in (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         records = instance.get_event_records(
             dg.EventRecordsFilter(event_type=kind, after_cursor=after), limit=_BATCH, ascending=True
         )
-        for record in records:
-            reached = max(reached, record.storage_id)
-            event = record.event_log_entry.dagster_event
-            if event is None:
-                continue
-            if kind is dg.DagsterEventType.ASSET_MATERIALIZATION:
-                _materialization(store, client, identity, record)
-            else:
-                _check(store, client, identity, record)
-    return reached
+        found += records
+        if len(records) == _BATCH:  # there may be more of this kind before what the other kind reached
+            reached.append(records[-1].storage_id)
+    end = min(reached, default=max((record.storage_id for record in found), default=after))
+    for record in found:
+        if record.storage_id > end:
+            continue
+        if record.asset_materialization is not None:
+            _materialization(store, client, identity, record)
+        else:
+            _check(store, client, identity, record)
+    return end
 
 
-def end_finished_runs(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, open_runs: set[str], after: int) -> int:
+def _identity(instance: dg.DagsterInstance) -> str:
+    """Return what tells this Dagster instance from others: the id that its run storage keeps."""
+    known: Callable[[], str] | None = getattr(instance.run_storage, "get_run_storage_id", None)
+    return known() if known is not None else type(instance.run_storage).__name__
+
+
+def end_finished_runs(
+    store: GovernanceStore, client: Client, instance: dg.DagsterInstance, open_runs: set[str], after: int
+) -> int:
     """End node runs whose Dagster run is over (killed, or made of datasets only).
 
-    ``open_runs`` is kept by the caller between calls; returns the position looked at up to.
+    A step that failed and then succeeded on a retry leaves its node run ended as failed: that is put
+    right, too. ``open_runs`` is kept by the caller between calls; returns the position looked at up to.
     """
     for started in store.find(NodeRunStarted, after=after):
         if started.fact.engine == "dagster":
             open_runs.add(started.fact.run)
         after = max(after, started.position)
     for run in sorted(open_runs):
-        if store.latest(NodeRunEnded, run) is not None:
-            open_runs.discard(run)
+        begun, ended = store.latest(NodeRunStarted, run), store.latest(NodeRunEnded, run)
+        found = instance.get_run_by_id(begun.fact.engine_run) if begun else None
+        if found is None:
+            if ended is not None:
+                open_runs.discard(run)
             continue
-        started_fact = store.latest(NodeRunStarted, run)
-        found = instance.get_run_by_id(started_fact.fact.engine_run) if started_fact else None
-        if found is not None and found.status in _ENDED:
-            status = _ENDED[found.status]
+        if found.status not in _ENDED:
+            continue
+        status = _ENDED[found.status]
+        if ended is None or (ended.fact.status, status) == ("failed", "succeeded"):
             error = "" if status == "succeeded" else f"Dagster run {found.run_id} ended as {found.status.value}"
             client.emit(NodeRunEnded(run=run, status=status, error=error), fact_id=observed_id("ended", run))
-            open_runs.discard(run)
+        open_runs.discard(run)
     return after
 
 
 def _materialization(store: GovernanceStore, client: Client, identity: str, record: dg.EventLogRecord) -> None:
-    entry = record.event_log_entry
-    event = record.asset_materialization
-    if event is None or entry.dagster_event is None:
+    entry, event = record.event_log_entry, record.asset_materialization
+    if event is None:
         return
     tags = dict(event.tags or {})
-    run = tags.get("ion/node_run")
-    if run is not None:
-        if store.latest(NodeRunStarted, run) is None:
-            reason = f"Dagster holds a materialization of {event.asset_key.to_user_string()}, its facts never arrived"
-            gap = GapNoted(scope=run, what="node run", count=1, reason=reason)
-            client.emit(gap, fact_id=observed_id("missing run", identity, run))
+    asset, partition, step = event.asset_key.to_user_string(), event.partition or "", entry.step_key or ""
+    if _OWN_RUN in tags:
+        _note_if_missing(store, client, identity, tags[_OWN_RUN], asset)
         return
-    if any(tag.startswith("ion/") for tag in tags):
+    if any(tag.startswith("ion/") for tag in tags):  # a decision or a window, reported by governance itself
         return
     us = int(entry.timestamp * 1e6)
-    asset, partition = event.asset_key.to_user_string(), event.partition or ""
-    step = entry.step_key or ""
     client.emit(
         MaterializationObserved(
-            instance=identity, dagster_run=entry.run_id, asset=asset, partition=partition, step=step,
-            storage_id=record.storage_id, us=us, tags=tags,
+            instance=identity,
+            dagster_run=entry.run_id,
+            asset=asset,
+            partition=partition,
+            step=step,
+            storage_id=record.storage_id,
+            us=us,
+            tags=tags,
         ),
         fact_id=observed_id(identity, entry.run_id, step, asset, partition, "", str(us)),
     )
 
 
 def _check(store: GovernanceStore, client: Client, identity: str, record: dg.EventLogRecord) -> None:
-    from ion.facts import CheckEvaluated
-
-    entry = record.event_log_entry
-    event = entry.dagster_event
+    entry, event = record.event_log_entry, record.event_log_entry.dagster_event
     if event is None:
         return
     found = event.asset_check_evaluation_data
-    asset = found.asset_key.to_user_string()
-    own = store.find(CheckEvaluated, asset)
-    if any(r.fact.engine_run == entry.run_id and r.fact.name == found.check_name for r in own):
+    asset, partition, step = found.asset_key.to_user_string(), found.partition or "", entry.step_key or ""
+    own = found.metadata.get(_OWN_RUN)
+    if own is not None:
+        _note_if_missing(store, client, identity, str(own.value), asset)
         return
     us = int(entry.timestamp * 1e6)
     client.emit(
         CheckObserved(
-            instance=identity, dagster_run=entry.run_id, asset=asset, name=found.check_name,
-            passed=bool(found.passed), severity=found.severity.value, storage_id=record.storage_id, us=us,
+            instance=identity,
+            dagster_run=entry.run_id,
+            asset=asset,
+            name=found.check_name,
+            passed=bool(found.passed),
+            severity=found.severity.value,
+            storage_id=record.storage_id,
+            us=us,
         ),
-        fact_id=observed_id(identity, entry.run_id, entry.step_key or "", asset, found.partition or "", found.check_name, str(us)),
+        fact_id=observed_id(identity, entry.run_id, step, asset, partition, found.check_name, str(us)),
     )
+
+
+def _note_if_missing(store: GovernanceStore, client: Client, identity: str, run: str, asset: str) -> None:
+    if store.latest(NodeRunStarted, run) is None:
+        reason = f"Dagster holds an event of {asset}, the facts of its run never arrived"
+        gap = GapNoted(scope=run, what="node run", count=1, reason=reason)
+        client.emit(gap, fact_id=observed_id("missing run", identity, run))

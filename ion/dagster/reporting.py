@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,28 +11,47 @@ import dagster as dg
 from ion.dagster.governing import materialization_of
 from ion.facts import DagsterReported, DecisionMade, IonDefined, ModelRecorded, Promoted
 from ion.graph import Definition
-from ion.home import web_url
+from ion.home import Home, web_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from ion.facts import Fact, Recorded
+    from ion.facts import Recorded
     from ion.store import GovernanceStore
 
 _POINTER = "dagster/input_event_pointer/"
+_DECISION = "ion/decision"
+_EARLIER_SECONDS = 60.0
+"""How far Dagster's clock may be behind the store's when looking for what was reported already."""
+_LOOK_BACK = 1000
 
 
 def report_decisions(store: GovernanceStore, instance: dg.DagsterInstance, after: int) -> int:
     """Report every decision after position ``after`` that Dagster does not show yet.
 
-    Idempotent: what was reported is a fact, so a crash in between only repeats the search.
-    Returns the position up to which all is reported.
+    What was reported is a fact; after a crash in between, the event that Dagster already holds is
+    found by its decision, so each is shown once. While another process of this host reports there
+    is nothing to do. Returns the position up to which all is reported.
     """
-    for record in store.find(DecisionMade, after=after):
-        if store.latest(DagsterReported, record.fact.decision) is None:
-            _report(store, instance, record)
-        after = record.position
+    with _only_reporter(Home.find()) as alone:
+        if not alone:
+            return after
+        for record in store.find(DecisionMade, after=after):
+            if store.latest(DagsterReported, record.fact.decision) is None:
+                _report(store, instance, record)
+            after = record.position
     return after
+
+
+@contextmanager
+def _only_reporter(home: Home) -> Iterator[bool]:
+    with (home.make().root / "reporting.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True  # closing the file releases the lock
 
 
 def _report(store: GovernanceStore, instance: dg.DagsterInstance, record: Recorded[DecisionMade]) -> None:
@@ -38,43 +59,57 @@ def _report(store: GovernanceStore, instance: dg.DagsterInstance, record: Record
     ion = decision.node.partition("/")[0]
     made = [r.fact for r in store.find(ModelRecorded, decision.model) if r.fact.run == decision.run]
     approval, deployment = _asset_names(store, ion, made[0].name if made else "")
-    tags = {"ion/decision": decision.decision, "ion/verdict": decision.verdict}
+    tags = {_DECISION: decision.decision, "ion/verdict": decision.verdict}
     source = materialization_of(instance, made[0]) if made else None
     if made and source is not None:
         tags[_POINTER + made[0].name] = str(source)
-    metadata = _decision_metadata(decision)
+    since = record.us / 1e6 - _EARLIER_SECONDS
     event = dg.AssetMaterialization if decision.verdict == "approve" else dg.AssetObservation
-    instance.report_runless_asset_event(event(asset_key=[ion, approval], metadata=metadata, tags=tags))
-    approved = _latest(instance, [ion, approval]) if decision.verdict == "approve" else None
-    promoted = [r.fact for r in store.find(Promoted, decision.decision)]
-    for promotion in promoted:
-        pointer = {_POINTER + f"{ion}/{approval}": str(approved)} if approved else {}
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                asset_key=[ion, deployment],
-                metadata={
-                    "model digest": promotion.model,
-                    "serial": promotion.serial,
-                    "replaces": promotion.previous or "nothing: the first model",
-                    "node": promotion.node,
-                    "governance page": dg.MetadataValue.url(f"{web_url()}/models/{promotion.model}"),
-                },
-                tags={"ion/decision": decision.decision, "ion/serial": str(promotion.serial), **pointer},
-            )
+    judged = event(asset_key=[ion, approval], metadata=_decision_metadata(decision), tags=tags)
+    shown = {f"{ion}/{approval}": _show(instance, judged, since)}
+    for promoted in store.find(Promoted, decision.decision):
+        promotion = promoted.fact
+        deployed = dg.AssetMaterialization(
+            asset_key=[ion, deployment],
+            metadata={
+                "model digest": promotion.model,
+                "serial": promotion.serial,
+                "replaces": promotion.previous or "nothing: the first model",
+                "node": promotion.node,
+                "governance page": dg.MetadataValue.url(f"{web_url()}/models/{promotion.model}"),
+            },
+            tags={
+                _DECISION: decision.decision,
+                "ion/serial": str(promotion.serial),
+                f"{_POINTER}{ion}/{approval}": str(shown[f"{ion}/{approval}"]),
+            },
         )
-    facts: list[Fact] = [
-        DagsterReported(subject=decision.decision, asset=f"{ion}/{approval}", storage_id=approved or 0)
-    ]
-    facts += [
-        DagsterReported(
-            subject=decision.decision, asset=f"{ion}/{deployment}",
-            storage_id=_latest(instance, [ion, deployment]) or 0,
-        )
-        for _ in promoted
-    ]
+        shown[f"{ion}/{deployment}"] = _show(instance, deployed, since)
     with store.command() as command:
-        for fact in facts:
-            command.record(fact)
+        for asset, storage_id in shown.items():
+            command.record(DagsterReported(subject=decision.decision, asset=asset, storage_id=storage_id))
+
+
+def _show(instance: dg.DagsterInstance, event: dg.AssetMaterialization | dg.AssetObservation, since: float) -> int:
+    """Report a runless event unless Dagster holds it already; returns its storage id."""
+    held = _held(instance, event, since)
+    if held is None:
+        instance.report_runless_asset_event(event)
+        held = _held(instance, event, since)
+    return held or 0
+
+
+def _held(
+    instance: dg.DagsterInstance, event: dg.AssetMaterialization | dg.AssetObservation, since: float
+) -> int | None:
+    wanted = dg.AssetRecordsFilter(asset_key=event.asset_key, after_timestamp=since)
+    materialized = isinstance(event, dg.AssetMaterialization)
+    fetch = instance.fetch_materializations if materialized else instance.fetch_observations
+    for record in fetch(wanted, limit=_LOOK_BACK).records:
+        found = record.asset_materialization if materialized else record.asset_observation
+        if found is not None and (found.tags or {}).get(_DECISION) == (event.tags or {}).get(_DECISION):
+            return record.storage_id
+    return None
 
 
 def _decision_metadata(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]:
@@ -112,8 +147,3 @@ def _asset_names(store: GovernanceStore, ion: str, model: str) -> tuple[str, str
         for policy in definition.receivers(trainer, "policy"):
             return policy.name, str(policy.details.get("deployment", "deployment"))
     return "approval", "deployment"
-
-
-def _latest(instance: dg.DagsterInstance, key: list[str]) -> int | None:
-    records = instance.fetch_materializations(dg.AssetKey(key), limit=1).records
-    return records[0].storage_id if records else None

@@ -82,9 +82,10 @@ def _histograms(store: GovernanceStore, epoch: EpochOpened, name: str) -> str:
     trained = {r.fact.name: r.fact for r in store.find(SignatureRecorded, made.fact.run) if r.fact.role == "training"}
     seen: dict[str, list[int]] = {}
     for record in store.find(SignatureRecorded, name):
-        if record.fact.role == "inference" and record.fact.name in trained:
-            counts = seen.setdefault(record.fact.name, [0] * len(record.fact.counts))
-            seen[record.fact.name] = [a + b for a, b in zip(counts, record.fact.counts, strict=True)]
+        fact = record.fact
+        if fact.role == "inference" and fact.name in trained and fact.edges == trained[fact.name].edges:
+            counts = seen.get(fact.name, [0] * len(fact.counts))
+            seen[fact.name] = [a + b for a, b in zip(counts, fact.counts, strict=True)]
     if not seen:
         return ""
     shown = list(seen.items())[:_SHOWN]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 
 from ion.facts import Fact, Recorded, read_record
 from ion.store import schema
@@ -76,9 +76,7 @@ class Reader:
         fact, mention = schema.fact, schema.mention
         query = select(fact.c.position, fact.c.id, fact.c.agent, fact.c.us, fact.c.raw)
         if subject is None:
-            earlier = fact.alias()
-            told_before = exists().where(earlier.c.id == fact.c.id, earlier.c.position < fact.c.position)
-            query = query.where(fact.c.kind == kind.__name__, ~told_before)
+            query = query.where(fact.c.kind == kind.__name__, fact.c.first)
         else:
             query = query.join(mention, mention.c.position == fact.c.position)
             query = query.where(mention.c.subject == subject, mention.c.kind == kind.__name__)

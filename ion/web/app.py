@@ -102,25 +102,24 @@ class _Page:
         """Return the endpoint of a view. It is not a coroutine: it runs in a thread and blocks no other page."""
 
         def endpoint(request: Request) -> Response:
-            status = 200
             try:
                 found = view(request)
+                return found if isinstance(found, Response) else self._rendered(request, found, 200)
             except IonError as error:
-                status = 404 if error.code in _UNKNOWN else 503
-                found = {"template": "error.html", "error": error}
+                status, shown = (404 if error.code in _UNKNOWN else 503), error
             except Exception:
                 logging.getLogger(__name__).exception("a page failed: %s", view.__name__)
-                status = 500
-                found = {"template": "error.html", "error": IonError("page-failed", "this page could not be made", "the log of the web server says why")}
-            if isinstance(found, Response):
-                return found
-            base = _base(request)
-            body = self._templates.get_template(str(found["template"])).render(
-                **found, base=base, links=self._links, quote=lambda part: quote(str(part), safe=":")
-            )
-            return HTMLResponse(body, status)
+                status, shown = 500, IonError("page-failed", "this page could not be made", "the web server's log says why")
+            return self._rendered(request, {"template": "error.html", "error": shown}, status)
 
         return endpoint
+
+    def _rendered(self, request: Request, found: Answer, status: int) -> Response:
+        template = self._templates.get_template(str(found["template"]))
+        body = template.render(
+            **found, base=_base(request), links=self._links, quote=lambda part: quote(str(part), safe=":")
+        )
+        return HTMLResponse(body, status)
 
 
 def governance_app(home: Home, links: Links | None = None, *, hosts: Sequence[str] = ()) -> Starlette:

@@ -64,9 +64,12 @@ class Event:
 def lately(store: GovernanceStore, ion: str, limit: int = 40) -> Sequence[Event]:
     """Return the newest events of an ION, newest first."""
     places: dict[str, str] = {}
+    decisions = {record.fact.decision for record in store.find(DecisionMade, limit=limit, newest_first=True)}
     found: list[Event] = []
     for kind in _KINDS:
         for record in store.find(kind, limit=limit, newest_first=True):
+            if isinstance(record.fact, NodeRunStarted | NodeRunEnded) and record.fact.run in decisions:
+                continue  # a policy's run: its decision says it all
             node = _node(store, record, places)
             if node.partition("/")[0] == ion:
                 found.append(Event(record.us, record.position, node, happening(record.fact)[1]))
@@ -79,9 +82,9 @@ def _node(store: GovernanceStore, record: Recorded[Fact], places: dict[str, str]
     fact = record.fact
     if isinstance(fact, IonDefined):
         return fact.ion
-    if isinstance(node := getattr(fact, "node", None), str):
+    scope: str = getattr(fact, "decision" if isinstance(fact, DecisionMade) else "run", "") or getattr(fact, "scope", "")
+    if isinstance(node := getattr(fact, "node", None), str) and not isinstance(fact, DecisionMade):
         return node
-    scope = getattr(fact, "run", None) or getattr(fact, "scope", "")
     if scope not in places:
         started = store.latest(NodeRunStarted, scope)
         opened = None if started else store.latest(EpochOpened, scope)

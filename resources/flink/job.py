@@ -103,16 +103,17 @@ class StreamingJob:
         job = self._submit()
         self._committed.resume()
         job_folder = self._folders.checkpoints / uuid.UUID(self._run_id).hex
-        cleaned, checked = False, 0.0
+        checked = 0.0
         while not self._stopping.is_set() and self._serving.halted is None:
             self._look()
             if time.monotonic() - checked > _HEARTBEAT_S:
                 checked = time.monotonic()
                 if not is_running(job):
                     raise IonError("job-failed", _failure(job), "Flink's log is in the node's logs folder")
-                if not cleaned and any(job_folder.glob("chk-*/_metadata")):
-                    self._committed.discard_uncommitted(self._started / 1e6 - 1.0)
-                    cleaned = True
+            if self._state == "starting" and any(job_folder.glob("chk-*/_metadata")):
+                self._state = "running"  # every task works, and nothing hangs on earlier checkpoints
+                self._heartbeat(now=True)
+                self._committed.discard_uncommitted(self._started / 1e6 - 1.0)
             self._stopping.wait(_LOOK_S)
         return self._stop(job)
 
@@ -135,10 +136,7 @@ class StreamingJob:
 
     def _look(self) -> None:
         """Tell what was committed since, and say that this job is alive."""
-        ready = self._state == "starting" and self._serving.subtasks == self._settings.parallelism
-        if ready:
-            self._state = "running"
-        self._heartbeat(now=ready)
+        self._heartbeat()
         with suppress(IonError):  # a full spool: the next look tells it
             self._committed.tell_new()
 

@@ -101,6 +101,7 @@ class ProcessServing:
         )
         self._lock = threading.Lock()
         self._subtasks: list[SubtaskServing] = []
+        self._waiting: dict[int, SubtaskServing] = {}
         self._admitted: Admitted | None = None
         self._halted: Halted | None = None
         self._refusal: tuple[str, Refused] | None = None
@@ -113,28 +114,27 @@ class ProcessServing:
         """Why nothing may be predicted any more, if so."""
         return self._halted
 
-    @property
-    def subtasks(self) -> int:
-        """How many subtasks are open."""
-        with self._lock:
-            return len(self._subtasks)
-
     def start(self) -> Admitted | Refused | Halted:
         """Ask the gate; on an admission start watching. The answer is recorded."""
         self._seen = self._stat()
         answer = self._gate.admit(timeout=_ADMIT_TIMEOUT_S)
         self._take(answer)
         if isinstance(answer, Admitted):
+            # Flink opens an operator with its first row; the epochs are there, and swapped, before.
+            self._waiting = {index: self._add(index, 0) for index in range(self._settings.parallelism)}
             self._thread.start()
         return answer
 
     def join(self, index: int, attempt: int) -> SubtaskServing:
-        """Return the serving of a subtask that opens, with a fresh epoch."""
-        subtask = SubtaskServing(index, attempt)
+        """Return the serving of a subtask that opens: each gets an epoch nobody predicted in."""
         with self._lock:
-            self._subtasks.append(subtask)
-            if self._admitted is not None and self._halted is None:
-                subtask.exchange(self._open_epoch(subtask, self._admitted))
+            return self._waiting.pop(index, None) or self._add(index, attempt)
+
+    def _add(self, index: int, attempt: int) -> SubtaskServing:
+        subtask = SubtaskServing(index, attempt)
+        self._subtasks.append(subtask)
+        if self._admitted is not None and self._halted is None:
+            subtask.exchange(self._open_epoch(subtask, self._admitted))
         return subtask
 
     def leave(self, subtask: SubtaskServing, reason: str) -> None:

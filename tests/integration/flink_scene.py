@@ -124,7 +124,7 @@ class Scene:
 
     def start(self) -> None:
         assert self.deployment.start(self.store)
-        status = self.deployment.wait_running(60)
+        status = self.deployment.wait_running(25)
         assert status.running, status
         assert status.last is not None
         assert status.last.state == "running", self.log()

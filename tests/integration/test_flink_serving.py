@@ -138,7 +138,7 @@ def test_without_an_admitted_model_the_job_refuses_to_start(scene: Scene, tmp_pa
     (tmp_path / "foreign").mkdir()
     scene.promote(1, serial=1, signer=signer_at(tmp_path / "foreign"))
     assert scene.deployment.start(scene.store)
-    status = scene.deployment.wait_running(60)
+    status = scene.deployment.wait_running(25)
     assert not status.running
     assert status.last is not None
     assert (status.last.state, "not admitted" in status.last.error) == ("refused", True)

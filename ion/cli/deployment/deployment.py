@@ -15,8 +15,7 @@ from pathlib import Path
 from ion.cli.deployment.ports import require_free
 from ion.cli.deployment.processes import MARKER, end_all, marked, spawn
 from ion.cli.deployment.services import HOST
-from ion.cli.deployment.state import DeploymentState, ServiceState, read_state
-from ion.cli.deployment.supervisor import GRACE_S, START_S
+from ion.cli.deployment.state import GRACE_S, START_S, DeploymentState, ServiceState, read_state
 from ion.errors import IonError
 from ion.home import Home
 

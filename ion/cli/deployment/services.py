@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ion.cli.deployment.processes import MARKER
@@ -24,17 +24,16 @@ _STORAGE = '".ion/dagster'
 class Service:
     """One process; ``ready`` returns whether it answers, and may raise OSError while it does not.
 
-    ``wave`` orders the start: a wave starts when the one before is ready. Nothing waits for a
-    service that is not ``awaited``.
+    ``wave`` orders the start: a wave starts when the one before is ready. What runs ``once`` is
+    ready when it has ended well.
     """
 
     name: str
     command: tuple[str, ...]
     ready: Callable[[], bool]
     wave: int = 0
-    awaited: bool = True
+    once: bool = False
     socket: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,19 @@ class Plan:
         serve = (sys.executable, "-m", "ion.dagster.webserver", "--port", str(self.port), "--workspace", str(file))
         daemon = (sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(file))
         services = [
+            *self._storage(),
             *locations,
             Service("webserver", serve, lambda: _locations_loaded(self.url), wave=1),
             Service("daemon", daemon, lambda: _daemon_healthy(self.url), wave=1),
         ]
         return services if self.mlflow_port is None else [*services, self._mlflow(self.mlflow_port)]
+
+    def _storage(self) -> list[Service]:
+        """Make Dagster's SQLite files first: two processes that make them at once break them."""
+        if (self.home.root / "dagster" / "schedules" / "schedules.db").exists():
+            return []
+        command = (sys.executable, "-c", "import dagster; dagster.DagsterInstance.get().dispose()")
+        return [Service("storage", command, lambda: False, wave=-1, once=True)]
 
     def _mlflow(self, port: int) -> Service:
         command = (
@@ -123,7 +130,7 @@ class Plan:
         command = (
             sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(path), "--module-name", module,
             "--working-directory", str((self.project / folder).resolve()), "--location-name", name,
-            "--use-python-environment-entry-point", "--inject-env-vars-from-instance", "--log-level", "warning",
+            "--use-python-environment-entry-point", "--log-level", "warning",
             "--max-workers", "16",  # one per sensor that polls, and the page
         )
         return Service(f"code {name}", command, lambda: _listens(path), socket=path)

@@ -12,6 +12,11 @@ from ion.evidence.files import write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
+GRACE_S = 6.0
+"""How long services have to end before they are killed."""
+START_S = 120.0
+"""How long a service may take until it answers."""
+
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 
 

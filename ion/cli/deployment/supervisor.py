@@ -22,17 +22,13 @@ from typing import TYPE_CHECKING
 
 from ion.cli.deployment.processes import Process, end_all, marked, spawn
 from ion.cli.deployment.services import Plan, Service
-from ion.cli.deployment.state import DeploymentState, Phase, ServiceState
+from ion.cli.deployment.state import GRACE_S, START_S, DeploymentState, Phase, ServiceState
 from ion.errors import IonError
 from ion.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GRACE_S = 6.0
-"""How long services have to end before they are killed."""
-START_S = 120.0
-"""How long a service may take until it answers."""
 _LOG_LINES = 12
 
 
@@ -99,19 +95,24 @@ class Supervisor:
                 return
             for running in waiting:
                 code = running.process.poll()
-                if code is not None or time.monotonic() > until:
+                if code == 0 and running.service.once:
+                    self._ready(running)
+                elif code is not None or time.monotonic() > until:
                     what = f"ended with exit code {code}" if code is not None else f"did not answer within {START_S:.0f} s"
                     raise IonError("start-failed", f"{running.service.name} {what}", f"its log, {self._log(running.service)}, ends:\n{self._tail(running.service)}")
-                if _is_ready(running.service):
-                    running.state = replace(running.state, seconds=round(time.monotonic() - self._began, 1))
-                    self._tell()
+                elif not running.service.once and _is_ready(running.service):
+                    self._ready(running)
             self._stop.wait(0.1)
+
+    def _ready(self, running: _Running) -> None:
+        running.state = replace(running.state, seconds=round(time.monotonic() - self._began, 1))
+        self._tell()
 
     def _launch(self, service: Service) -> _Running:
         if service.socket is not None:
             service.socket.unlink(missing_ok=True)
         process = spawn(
-            service.command, folder=self._plan.project, environment={**self._plan.environment, **service.environment},
+            service.command, folder=self._plan.project, environment=self._plan.environment,
             log=self._log(service), tied=True,
         )
         identity = Process.of(process.pid) or Process(process.pid, 0)
@@ -122,7 +123,7 @@ class Supervisor:
         while not self._stop.wait(0.5):
             now = time.monotonic()
             for name, running in self._running.items():
-                if running.process.poll() is None:
+                if running.service.once or running.process.poll() is None:
                     continue
                 if not running.restart_at:
                     running.restart_at = now + min(running.state.restarts + 1, 30)
