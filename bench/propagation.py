@@ -109,12 +109,12 @@ def _opened(home: Home) -> Iterator[GovernanceStore]:
 
 def _prepare(home: Home, store: GovernanceStore, models: Pretrained) -> Path:
     """Define the ION and materialize its data; return the streaming node's folder."""
-    from bench.assets import ASSETS, NODE, definition
+    from bench.assets import NODE, features, patients, definition
     from ion.graph import define
     from resources.flink.folders import Folders
 
     define(store, definition())
-    _materialize(ASSETS[:2], models, {})
+    _materialize([patients, features], models, {})
     return Folders.of(home, NODE).make().root
 
 
@@ -126,15 +126,16 @@ def _trainer(models: Pretrained) -> Callable[[int], None]:
     )
 
 
-def _materialize(assets: object, models: Pretrained, config: dict[str, object]) -> None:
+def _materialize(assets: list[dg.AssetsDefinition], models: Pretrained, config: dict[str, object]) -> None:
     """Execute a run against the deployment's own instance: its events are the real ones."""
     import dagster as dg
 
+    from bench.assets import ASSETS
     from ion.dagster.io import ParquetIOManager
 
     with dg.DagsterInstance.get() as instance:
         done = dg.materialize(
-            list(assets), instance=instance, run_config=config,  # type: ignore[call-overload]
+            ASSETS, selection=assets, instance=instance, run_config=config,
             resources={"io_manager": ParquetIOManager(), "pretrained": models},
         )
     if not done.success:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from great_expectations.core import ExpectationValidationResult
@@ -73,7 +75,8 @@ class Suite:
 
     def __call__(self, frame: pd.DataFrame) -> list[CheckResult]:
         """Validate ``frame`` and return one result per expectation, in the suite's order."""
-        import great_expectations as gx
+        with _as_if_interactive():
+            import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
@@ -88,6 +91,23 @@ class Suite:
         # One by one: a suite's results come back in another order than the suite's own.
         limits = {"result_format": "BASIC", "partial_unexpected_count": 0}
         return [_described(batch.validate(each, result_format=limits)) for each in self.build()]
+
+
+@contextmanager
+def _as_if_interactive() -> Iterator[None]:
+    """Let the library import PySpark in a process that Dagster started for a run.
+
+    Such a process has no main file. PySpark then believes that it runs doctests and ends the process
+    (`pyspark.sql.connect.utils.check_dependencies`), unless an interactive prompt is set.
+    """
+    missing = not hasattr(sys, "ps1")
+    if missing:
+        sys.ps1 = ""
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.ps1
 
 
 def _described(outcome: ExpectationValidationResult) -> CheckResult:

@@ -39,13 +39,14 @@ class Cursor:
     description="Ships waiting facts, observes assets that know nothing of ion, reports prediction windows.",
 )
 def observation(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Look once at Dagster, then ship spools until the tick's time is over."""
+    """Look once at Dagster, and ship spools until the tick's time is over."""
     home = Home.find().make()
     cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
     store = open_store(home.store_url)
     try:
+        shipped = ship_all(home.spool, store)  # so that facts told before Dagster's event are here before it
         _look(home, store, context.instance, cursor)
-        shipped = _ship(home, store)
+        shipped += _ship(home, store)
     finally:
         store.close()
     return dg.SensorResult(cursor=json.dumps(asdict(cursor)), skip_reason=f"shipped {shipped} facts")

@@ -6,7 +6,6 @@ on the store's head leaves no gap, so a decision takes tenths of a second, not s
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -34,35 +33,39 @@ _YOUNG_US = 600_000_000
 
 
 @dataclass(slots=True)
+class _Evaluation:
+    thread: threading.Thread
+    deadline: float
+
+
+@dataclass(slots=True)
 class Evaluations:
     """Evaluations under way, one thread each: a hung policy holds up nobody else's decision."""
 
     problems: list[str] = field(default_factory=list)
-    _threads: dict[tuple[str, str], threading.Thread] = field(default_factory=dict)
-    _deadlines: dict[tuple[str, str], float] = field(default_factory=dict)
+    _running: dict[tuple[str, str], _Evaluation] = field(default_factory=dict)
 
     def start(self, governor: Governor, candidate: Candidate, patience: float) -> None:
         """Consider a candidate unless that is already under way."""
         key = (candidate.model, candidate.run)
-        if key in self._threads:
-            return
-        thread = threading.Thread(target=self._consider, args=(governor, candidate, None), daemon=True)
-        self._threads[key] = thread
-        self._deadlines[key] = time.monotonic() + patience
-        thread.start()
+        if key not in self._running:
+            self._running[key] = _Evaluation(self._begin(governor, candidate, None), time.monotonic() + patience)
 
-    def settle(self, governor: Governor, candidates: list[Candidate]) -> None:
-        """Forget what has ended; deny those of ``candidates`` that were not answered in time."""
+    def settle(self, governor: Governor, candidates: list[Candidate], patience: float) -> None:
+        """Forget what has ended; deny those of ``candidates`` not answered within ``patience`` seconds."""
         waiting = {(candidate.model, candidate.run): candidate for candidate in candidates}
-        for key, thread in list(self._threads.items()):
-            if not thread.is_alive():
-                del self._threads[key]
-                self._deadlines.pop(key, None)
-            elif key in waiting and time.monotonic() > self._deadlines.get(key, math.inf):
-                del self._deadlines[key]  # denied once; the thread may hang for as long as it likes
-                silent = Reason("deadline", "reject", "the policy set did not answer in time")
-                denial = threading.Thread(target=self._consider, args=(governor, waiting[key], silent), daemon=True)
-                denial.start()
+        for key, evaluation in list(self._running.items()):
+            if not evaluation.thread.is_alive():
+                del self._running[key]
+            elif key in waiting and time.monotonic() > evaluation.deadline:
+                evaluation.deadline = time.monotonic() + patience  # should the denial fail, too
+                silent = Reason("deadline", "reject", f"the policy set did not answer within {patience:.0f} s")
+                self._begin(governor, waiting[key], silent)
+
+    def _begin(self, governor: Governor, candidate: Candidate, instead: Reason | None) -> threading.Thread:
+        thread = threading.Thread(target=self._consider, args=(governor, candidate, instead), daemon=True)
+        thread.start()
+        return thread
 
     def _consider(self, governor: Governor, candidate: Candidate, instead: Reason | None) -> None:
         try:
@@ -104,11 +107,12 @@ def watch(governor: Governor, instance: dg.DagsterInstance, reported: int, secon
         head = governor.store.head().position
         if head != seen:
             waiting = governor.store.candidates(undecided_only=True)
-            reported = report_decisions(governor.store, instance, reported)
         for candidate in waiting if seen < 0 else _young(governor, waiting):
             _evaluations.start(governor, candidate, PATIENCE_SECONDS)
-        seen = head
-        _evaluations.settle(governor, waiting)
+        _evaluations.settle(governor, waiting, PATIENCE_SECONDS)
+        if head != seen:
+            reported = report_decisions(governor.store, instance, reported)
+            seen = head
         if time.monotonic() >= deadline:
             return reported
         time.sleep(POLL_SECONDS)

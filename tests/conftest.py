@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 _CLEARED = (
     "DAGSTER_HOME", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "ION_DECISION_KEY", "ION_STORE_URL", "ION_WEB_URL",
     "MLFLOW_TRACKING_URI",
 )  # fmt: skip
+_GIT = "[user]\nname = Test\nemail = test@example.invalid\n[init]\ndefaultBranch = main\n"
 _numbers = itertools.count(1)
 
 
