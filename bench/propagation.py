@@ -39,11 +39,11 @@ _DECISION_P99_S, _WHOLE_P50_S, _WHOLE_P99_S = 0.5, 0.5, 1.5
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """When one candidate reached each station; seconds since the epoch."""
+    """When one candidate reached each station; seconds since the epoch. ``model`` is its digest."""
 
+    model: str
     materialized: float
     decided: float
-    opened: float
     predicted: float
 
 
@@ -66,18 +66,28 @@ def measure(swaps: int) -> None:
                     measured.append(swap)
                     say(f"swap {len(measured)} of {swaps}: decided after {swap.decided - swap.materialized:.3f} s, predicting after {swap.predicted - swap.materialized:.3f} s")
                 time.sleep(rng.uniform(0.0, _LARGEST_PAUSE_S))
-        size = len(models.scorers[-1].to_bytes())
-    _report(measured, size)
+        opened = _epochs(store, measured)
+    _report(measured, opened, len(models.scorers[-1].to_bytes()))
 
 
-def _report(swaps: list[Swap], size: int) -> None:
+def _epochs(store: GovernanceStore, swaps: list[Swap]) -> list[float]:
+    """Return the seconds from each decision to its fresh epoch, once the job's facts have arrived."""
+    from ion.facts import EpochOpened
+
+    last = swaps[-1].model
+    _wait(lambda: store.latest(EpochOpened, last), _SWAP_S, "the job's facts did not reach the store")
+    opened = {record.fact.models["champion"]: record.us for record in store.find(EpochOpened)}
+    return [opened[swap.model] / 1e6 - swap.decided for swap in swaps]
+
+
+def _report(swaps: list[Swap], opened: list[float], size: int) -> None:
     note = f"model of {size} bytes, 30 features, {ROWS_PER_S:.0f} rows/s"
     decision = [swap.decided - swap.materialized for swap in swaps]
     serving = [swap.predicted - swap.decided for swap in swaps]
     whole = [swap.predicted - swap.materialized for swap in swaps]
     emit(Figure.of_samples("propagation.decision.p99", decision, "s", 0.99, target=_DECISION_P99_S, note="candidate materialized to decision"))
     emit(Figure.of_samples("propagation.serving.p99", serving, "s", 0.99, note="decision to the first prediction by the new model"))
-    emit(Figure.of_samples("propagation.serving.epoch.p99", [s.opened - s.decided for s in swaps], "s", 0.99, note="of that, until the fresh epoch is open"))
+    emit(Figure.of_samples("propagation.serving.epoch.p99", opened, "s", 0.99, note="of that, until the fresh epoch is open"))
     emit(Figure.of_samples("propagation.whole.p50", whole, "s", 0.5, target=_WHOLE_P50_S, note=note))
     emit(Figure.of_samples("propagation.whole.p99", whole, "s", 0.99, target=_WHOLE_P99_S, note=note))
     emit(Figure.of_samples("propagation.whole.max", whole, "s", 1.0, note=note))
@@ -145,16 +155,15 @@ def _materialize(assets: list[dg.AssetsDefinition], models: Pretrained, config: 
 def _swap(
     store: GovernanceStore, train: Callable[[int], None], committed: _CommittedRows, number: int, digest: str
 ) -> Swap:
-    from ion.facts import DecisionMade, EpochOpened
+    from ion.facts import DecisionMade
 
     train(number)
     timeout = _SWAP_S if number else _START_S
     predicted = _wait(lambda: committed.first_of(digest), timeout, "no committed prediction")
     decision = store.latest(DecisionMade, digest)
-    opened = _wait(lambda: store.find(EpochOpened, digest, limit=1), timeout, "no epoch in the store")[0]
     if decision is None or decision.fact.verdict != "approve":
         raise RuntimeError(f"candidate {number} was not approved: {decision and decision.fact.reasons}")
-    return Swap(_materialized(), decision.us / 1e6, opened.us / 1e6, predicted / 1e6)
+    return Swap(digest, _materialized(), decision.us / 1e6, predicted / 1e6)
 
 
 def _materialized() -> float:

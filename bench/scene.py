@@ -33,7 +33,7 @@ def temporary_home() -> Iterator[Home]:
     try:
         yield home
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        if not os.environ.get("KEEP"): shutil.rmtree(root, ignore_errors=True)
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ion.agent import open_client, ship_all
-from ion.dagster.observation import end_finished_runs, observe
+from ion.dagster.observation import end_finished_runs, observe_checks, observe_materializations
 from ion.dagster.windows import report_windows
 from ion.home import Home
 from ion.store import open_store
@@ -27,6 +27,7 @@ class Cursor:
     """How far each kind of looking has come."""
 
     events: int = 0
+    checks: float = 0.0
     runs: int = 0
     windows: int = 0
     open_runs: list[str] = field(default_factory=list)
@@ -56,7 +57,8 @@ def _look(home: Home, store: GovernanceStore, instance: dg.DagsterInstance, curs
     open_runs = set(cursor.open_runs)
     client = open_client(home, name="observer", ship=False)
     try:
-        cursor.events = observe(store, client, instance, cursor.events)
+        cursor.events = observe_materializations(store, client, instance, cursor.events)
+        cursor.checks = observe_checks(store, client, instance, cursor.checks)
         cursor.runs = end_finished_runs(store, client, instance, open_runs, cursor.runs)
         cursor.windows = report_windows(store, instance, cursor.windows)
     finally:

@@ -9,14 +9,16 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from ion.errors import IonError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = (
     "demo",
@@ -72,23 +74,13 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = ion.main(args=list(arguments), prog_name="ion", standalone_mode=False)
-    except IonError as error:
-        return _failed(error, as_json=as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return USAGE
     except click.ClickException as error:
-        if not as_json:
-            error.show()
-            return USAGE
-        return _failed(IonError("usage", error.format_message(), "add --help to see how"), as_json=True)
-    except (click.Abort, KeyboardInterrupt):
-        return _failed(IonError("interrupted", "interrupted"), as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the promise about output and exit code holds
-        if os.environ.get("ION_TRACEBACK"):
-            traceback.print_exc()
-        hint = "ION_TRACEBACK=1 shows where it happened"
-        return _failed(IonError("unexpected", f"{type(error).__name__}: {error}"[:500], hint), as_json=as_json)
+        if as_json:
+            return _failed(IonError("usage", error.format_message(), "add --help to see how"), as_json=True)
+        error.show()  # with its usage line
+        return USAGE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the promise about output and exit code holds
+        return _failed(_explained(error), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
@@ -96,6 +88,17 @@ def main() -> NoReturn:
     """Run the command line of this process. The project in the working folder can be imported."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
     sys.exit(run(sys.argv[1:]))
+
+
+def _explained(error: BaseException) -> IonError:
+    if isinstance(error, IonError):
+        return error
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return IonError("interrupted", "interrupted")
+    if os.environ.get("ION_TRACEBACK"):
+        traceback.print_exception(error)
+    hint = "ION_TRACEBACK=1 shows where it happened"
+    return IonError("unexpected", f"{type(error).__name__}: {error}"[:500], hint)
 
 
 def _failed(error: IonError, *, as_json: bool) -> int:

@@ -30,30 +30,20 @@ def command(*, as_json: bool) -> None:
 
 
 def _print(entries: list[Entry]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    out = console()
     if not entries:
-        console().print("No model was recorded yet.")
-        return
-    table = Table("model", "name", "trained (UTC)", "metrics", "verdict", "serves", "predictions")
+        out.print("No model was recorded yet.")
+    styles = {"approve": "green", "reject": "red"}
     for entry in entries:
-        told = entry.as_dict()
-        metrics = "\n".join(f"{name} {_number(value)}" for name, value in sorted(entry.metrics.items()))
-        against = [str(reason.get("message")) for reason in entry.reasons if reason.get("verdict") != "approve"]
-        verdict = "\n".join([entry.verdict or "undecided", *against])
-        cells = (
-            short(entry.model),
-            entry.name,
-            when(told["trained"]),
-            metrics,
-            verdict,
-            "\n".join(entry.serving),
-            str(entry.predictions),
-        )
-        # Text, not str: a cell's markup would be interpreted. Newlines between lines are ours.
-        table.add_row(*(Text("\n".join(shown(line) for line in cell.split("\n"))) for cell in cells))
-    console().print(table)
+        serves = f", serves {', '.join(entry.serving)}" if entry.serving else ""
+        head = f"{short(entry.model)}  {entry.name}  {entry.verdict or 'undecided'}{serves}"
+        out.print(shown(head), style=styles.get(entry.verdict, "yellow"), soft_wrap=True)
+        metrics = ", ".join(f"{name} {_number(value)}" for name, value in sorted(entry.metrics.items()))
+        told = f"trained {when(entry.as_dict()['trained'])}, {entry.predictions} predictions, {metrics}"
+        out.print(shown(f"              {told}"), soft_wrap=True)
+        for reason in entry.reasons:
+            if reason.get("verdict") != "approve":
+                out.print(shown(f"              ✗ {reason.get('policy')}: {reason.get('message')}"), soft_wrap=True)
 
 
 def _number(value: object) -> str:

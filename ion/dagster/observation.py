@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -24,32 +25,39 @@ _ENDED = {
 }
 
 
-def observe(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, after: int) -> int:
-    """Turn events after storage id ``after`` into facts; returns the storage id reached.
+def observe_materializations(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, after: int) -> int:
+    """Turn materializations after storage id ``after`` into facts; returns the storage id reached.
 
-    Fact ids derive from the event, so observing twice is harmless. Our own materializations and
-    checks carry ``ion/node_run``: they are skipped when the store has that run, and are a gap when
-    it has not.
+    Fact ids derive from the event, so observing twice is harmless. Our own materializations carry
+    ``ion/node_run``: they are skipped when the store has that run, and are a gap when it has not.
     """
     identity = _identity(instance)
-    found: list[dg.EventLogRecord] = []
-    reached: list[int] = []
-    for kind in (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
-        records = instance.get_event_records(
-            dg.EventRecordsFilter(event_type=kind, after_cursor=after), limit=_BATCH, ascending=True
-        )
-        found += records
-        if len(records) == _BATCH:  # there may be more of this kind before what the other kind reached
-            reached.append(records[-1].storage_id)
-    end = min(reached, default=max((record.storage_id for record in found), default=after))
+    found = instance.event_log_storage.get_event_records(
+        dg.EventRecordsFilter(event_type=dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=after),
+        limit=_BATCH,
+        ascending=True,
+    )
     for record in found:
-        if record.storage_id > end:
-            continue
-        if record.asset_materialization is not None:
-            _materialization(store, client, identity, record)
-        else:
+        _materialization(store, client, identity, record)
+    return found[-1].storage_id if found else after
+
+
+def observe_checks(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, since: float) -> float:
+    """Turn the check results of runs that ended after ``since`` (Unix seconds) into facts.
+
+    Check results have no order across runs in SQLite, so they are read run by run. Returns the time
+    up to which runs were read.
+    """
+    identity = _identity(instance)
+    ended = dg.RunsFilter(statuses=list(_ENDED), updated_after=datetime.fromtimestamp(since, tz=UTC))
+    for run in instance.get_run_records(ended, limit=_BATCH, order_by="update_timestamp", ascending=True):
+        logged = instance.get_records_for_run(
+            run.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        )
+        for record in logged.records:
             _check(store, client, identity, record)
-    return end
+        since = max(since, run.update_timestamp.timestamp())
+    return since
 
 
 def _identity(instance: dg.DagsterInstance) -> str:

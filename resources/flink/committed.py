@@ -2,14 +2,16 @@
 
 A file without a leading dot was committed by a completed checkpoint and never changes. Fact ids are made
 of the file's digest, so telling a file twice (a crash before the journal knew) changes nothing. A
-captured row is ``score,label,input row``; a quarantined one is JSON of position, reason and row.
+captured row is a `CapturedRow`; a quarantined one is JSON of position, reason and row.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -18,14 +20,14 @@ from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
 from ion.serving import seal
+from ion.serving.captured import CapturedRow, capture_aad
 from resources.flink.inputs import InputRows
 from resources.flink.journal import EpochEntry, Journal, Window
-from resources.flink.rows import Prediction, SetAside, read_predictions, read_set_aside, unquoted
+from resources.flink.rows import Predictions, SetAside, read_predictions, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
     from pathlib import Path
 
     from ion.agent import Client
@@ -124,48 +126,52 @@ class CommittedFiles:
         except (ValueError, TypeError) as error:
             self._gap(self._run, "output rows", data.count(b"\n"), f"{path.name} is not as written: {error}", digest)
 
-    def _tell_predictions(self, path: Path, digest: str, rows: list[Prediction]) -> None:
-        for part in _ranges(rows):
-            entry = self._entry(part[0])
-            first, last = part[0].seq, part[-1].seq
+    def _tell_predictions(self, path: Path, digest: str, rows: Predictions) -> None:
+        for part in rows.ranges():
+            entry = self._entry(part.epoch[0], part.model[0])
+            first, last = part.seq[0], part.seq[-1]
+            sources = [
+                {"file": unquoted(file), "first": min(lines), "last": max(lines), "rows": len(lines)}
+                for file, lines in part.files()
+            ]
             self._client.emit(
                 PredictionsCommitted(
                     epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(part), file=self._name(path),
-                    file_digest=digest, sources=_sources(part), us_first=part[0].us, us_last=part[-1].us,
+                    file_digest=digest, sources=sources, us_first=part.us[0], us_last=part.us[-1],
                 ),
                 fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
             )
             for start in range(0, len(part), _BLOCK_ROWS):
-                self._capture(entry, part[start : start + _BLOCK_ROWS], digest)
+                self._capture(entry, part.part(start, start + _BLOCK_ROWS), digest)
             self._collect(entry, part)
 
-    def _capture(self, entry: EpochEntry, rows: Sequence[Prediction], digest: str) -> None:
-        first, last, identity = rows[0].seq, rows[-1].seq, f"{rows[0].epoch}:{rows[0].seq}"
-        if not _sampled(identity, self._settings.capture_share):
+    def _capture(self, entry: EpochEntry, rows: Predictions, digest: str) -> None:
+        first, last = rows.seq[0], rows.seq[-1]
+        binding = capture_aad(entry.epoch, first)
+        if not _sampled(binding, self._settings.capture_share):
             self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
             return
-        sealed = [self._captured(row) for row in rows]
-        missing = sum(row is None for row in sealed)
+        inputs = self._inputs_of(rows)
+        missing = inputs.count(None)
         if missing:
             self._gap(entry.epoch, "captured inputs", missing, "the inbox no longer holds them", digest, first, last)
         if missing == len(rows):
             return
-        block = seal([row or b"" for row in sealed], self._key, identity.encode())
+        block = seal(captured_texts(inputs, rows.score), self._key, binding)
         self._client.emit(
             InputsCaptured(
                 epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(rows) - missing,
                 key=self._key.key_id, block=digest_bytes(block),
             ),
             block=block,
-            fact_id=observed_id("inputs captured", digest, identity),
+            fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
         )
 
-    def _captured(self, row: Prediction) -> bytes | None:
-        text = self._inputs.row(row.file, row.line)
-        return None if text is None else f"{row.score!r},{row.label},".encode() + text
+    def _inputs_of(self, rows: Predictions) -> list[bytes | None]:
+        return [text for file, lines in rows.files() for text in self._inputs.rows(file, lines)]
 
     def _tell_set_aside(self, path: Path, digest: str, rows: list[SetAside]) -> None:
-        for run, members in groupby(rows, lambda row: self._entry(row).run):
+        for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
             sealed = [canonical_bytes(self._quarantined(row)) for row in part]
             block = seal(sealed, self._key, digest.encode())
@@ -179,17 +185,16 @@ class CommittedFiles:
             )
 
     def _quarantined(self, row: SetAside) -> dict[str, object]:
-        text = self._inputs.row(row.file, row.line)
+        (text,) = self._inputs.rows(row.file, [row.line])
         shown = None if text is None else text.decode("utf-8", "backslashreplace")
         return {"file": unquoted(row.file), "line": row.line, "reason": row.reason, "row": shown}
 
-    def _entry(self, row: Prediction | SetAside) -> EpochEntry:
+    def _entry(self, epoch: str, model: str = "") -> EpochEntry:
         """Return the epoch as it was opened; one that the journal does not know becomes a gap."""
-        entry = self._journal.epochs.get(row.epoch)
+        entry = self._journal.epochs.get(epoch)
         if entry is None:
-            model = row.model if isinstance(row, Prediction) else ""
-            entry = self._journal.epochs[row.epoch] = EpochEntry(row.epoch, self._run, model, 0)
-            self._gap(row.epoch, "epoch", 1, "the journal does not know when it was opened", row.epoch)
+            entry = self._journal.epochs[epoch] = EpochEntry(epoch, self._run, model, 0)
+            self._gap(epoch, "epoch", 1, "the journal does not know when it was opened", epoch)
         return entry
 
     def _gap(
@@ -200,24 +205,23 @@ class CommittedFiles:
             fact_id=observed_id("flink gap", scope, what, about, str(first)),
         )
 
-    def _collect(self, entry: EpochEntry, part: Sequence[Prediction]) -> None:
+    def _collect(self, entry: EpochEntry, part: Predictions) -> None:
         rows = self._rows.setdefault(entry.epoch, EpochRows(entry))
-        rows.times += [row.us for row in part]
-        rows.scores += [row.score for row in part]
-        rows.labels += [row.label for row in part]
-        step = -(-len(part) // self._settings.signature_rows) if self._settings.signature_rows else 0
-        for row in part[::step] if step else ():
-            text = self._inputs.row(row.file, row.line)
-            if text is not None:
-                rows.inputs.append(text)
+        rows.times += part.us
+        rows.scores += map(float, part.score)
+        rows.labels += part.label
+        if self._settings.signature_rows:
+            step = -(-len(part) // self._settings.signature_rows)
+            rows.inputs += [text for text in self._inputs_of(part)[::step] if text is not None]
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""
         for name in files:
             path = self._folders.root / name
-            if path.is_relative_to(self._folders.predictions) and path.is_file():
-                for part in _ranges(read_predictions(path.read_bytes())):
-                    self._collect(self._entry(part[0]), part)
+            with suppress(OSError, ValueError):
+                if path.is_relative_to(self._folders.predictions):
+                    for part in read_predictions(path.read_bytes()).ranges():
+                        self._collect(self._entry(part.epoch[0], part.model[0]), part)
 
     def _tell_window(self, window: Window) -> None:
         for rows in self._rows.values():
@@ -227,25 +231,32 @@ class CommittedFiles:
         self._journal.window_told(window.name)
 
 
-def _ranges(rows: Sequence[Prediction]) -> list[Sequence[Prediction]]:
-    """Cut rows where the epoch changes or the sequence is not the next."""
-    cuts = [0]
-    for index in range(1, len(rows)):
-        before, row = rows[index - 1], rows[index]
-        if row.epoch != before.epoch or row.seq != before.seq + 1:
-            cuts.append(index)
-    return [rows[start:end] for start, end in zip(cuts, [*cuts[1:], len(rows)], strict=True) if start < end]
+def captured_texts(inputs: Sequence[bytes | None], scores: Sequence[str]) -> list[bytes]:
+    """Return the text of each captured row, in the form of `ion.serving.captured.CapturedRow`.
+
+    Numbers stay as they were written where that is JSON; a row that is gone is empty.
+    """
+    as_json = _is_json(b"],[".join(text for text in inputs if text is not None))
+    texts = []
+    for text, score in zip(inputs, scores, strict=True):
+        if text is None:
+            texts.append(b"")
+        elif as_json or _is_json(text):
+            texts.append(b'{"inputs":[' + text + b'],"score":' + score.encode() + b"}")
+        else:
+            values = tuple(float(value) for value in text.decode().split(","))
+            texts.append(CapturedRow(values, float(score)).to_text().encode())
+    return texts
 
 
-def _sources(rows: Sequence[Prediction]) -> list[dict[str, object]]:
-    """Return where the rows' inputs stand: per file first and last line, and how many."""
-    found = []
-    for file, members in groupby(rows, lambda row: row.file):
-        lines = [row.line for row in members]
-        found.append({"file": unquoted(file), "first": min(lines), "last": max(lines), "rows": len(lines)})
-    return found
+def _is_json(numbers: bytes) -> bool:
+    try:
+        json.loads(b"[[" + numbers + b"]]")
+    except ValueError:
+        return False
+    return True
 
 
-def _sampled(identity: str, share: float) -> bool:
-    """Tell whether a block is in the share: a property of its name, so telling twice agrees."""
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) < share * 2**64
+def _sampled(binding: bytes, share: float) -> bool:
+    """Tell whether a block is in the share: a property of what it is bound to, so telling twice agrees."""
+    return int.from_bytes(hashlib.sha256(binding).digest()[:8]) < share * 2**64

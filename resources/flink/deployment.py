@@ -97,7 +97,7 @@ class FlinkDeployment:
             ensure_capture_key(self.home, store)
             self.share_bins(store)
             write_status(folders.status, "starting", pid=0, run="", started=now_us())
-            environment = {**os.environ, INHERITED: str(lock), MARK: str(folders.root), "FLINK_LOG_DIR": str(folders.logs)}
+            environment = {**os.environ, INHERITED: str(lock), MARK: str(folders.root)}
             command = [str(self.python), "-m", "resources.flink.job", *settings.arguments()]
             with (folders.logs / "job.log").open("ab") as log:
                 process = subprocess.Popen(

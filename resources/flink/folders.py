@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ion.home import Home
 from ion.ids import checked_node
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ion.home import Home
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from resources.flink.rows import unquoted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _REMEMBERED_BYTES = 32 << 20
@@ -24,10 +25,11 @@ class InputRows:
         self._files: OrderedDict[str, list[bytes]] = OrderedDict()
         self._sizes: dict[str, int] = {}
 
-    def row(self, file: str, line: int) -> bytes | None:
-        """Return line ``line`` (from 1) of ``file`` (as in output rows), or None when it is gone."""
-        lines = self._files.get(file) or self._read(file)
-        return lines[line - 1] if 0 < line <= len(lines) else None
+    def rows(self, file: str, lines: Sequence[int]) -> list[bytes | None]:
+        """Return the lines (from 1) of ``file`` (as in output rows); None for what is gone."""
+        held = self._files.get(file) or self._read(file)
+        count = len(held)
+        return [held[line - 1] if 0 < line <= count else None for line in lines]
 
     def _read(self, file: str) -> list[bytes]:
         try:

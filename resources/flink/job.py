@@ -41,14 +41,15 @@ from resources.flink.windows import WindowFacts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ion.agent import Client, NodeRun
     from pyflink.common import JobClient
+
+    from ion.agent import Client, NodeRun
     from resources.flink.status import State
 
 Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
-_LOOK_S = 0.1
+_LOOK_S = 0.2
 _HEARTBEAT_S = 1.0
 _STOP_TIMEOUT_S = 30.0
 _LAST_FILES_S = 0.3
@@ -100,6 +101,7 @@ class StreamingJob:
     def _serve(self) -> Outcome:
         self._heartbeat()
         share(self._run_id, self._serving)
+        submitted = time.time()
         job = self._submit()
         self._committed.resume()
         job_folder = self._folders.checkpoints / uuid.UUID(self._run_id).hex
@@ -113,7 +115,7 @@ class StreamingJob:
             if self._state == "starting" and any(job_folder.glob("chk-*/_metadata")):
                 self._state = "running"  # every task works, and nothing hangs on earlier checkpoints
                 self._heartbeat(now=True)
-                self._committed.discard_uncommitted(self._started / 1e6 - 1.0)
+                self._committed.discard_uncommitted(submitted)
             self._stopping.wait(_LOOK_S)
         return self._stop(job)
 

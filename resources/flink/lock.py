@@ -34,7 +34,7 @@ def hold_lock(path: Path) -> int | None:
     if not same:
         os.close(handle)
         return take_lock(path)
-    os.set_inheritable(handle, False)  # the JVM must not hold it when this process dies
+    os.set_inheritable(handle, False)  # noqa: FBT003 - its only form. The JVM must not hold it when this process dies
     return handle
 
 

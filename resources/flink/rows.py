@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Reason = Literal["empty", "short", "extra-column", "malformed", "non-finite"]
 
@@ -71,17 +75,72 @@ def quoted(text: str) -> str:
     return quote(text, safe="/ :@!$&'()*+;=~")
 
 
-def read_predictions(data: bytes) -> list[Prediction]:
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Committed predictions as columns of one length: rows are many, and most are only counted.
+
+    Field by field as in `Prediction`; ``score`` keeps the text, which is the float's shortest form.
+    """
+
+    epoch: Sequence[str]
+    seq: Sequence[int]
+    model: Sequence[str]
+    line: Sequence[int]
+    us: Sequence[int]
+    score: Sequence[str]
+    label: Sequence[str]
+    file: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    def part(self, start: int, end: int) -> Predictions:
+        """Return rows ``start`` up to ``end``."""
+        return Predictions(
+            self.epoch[start:end], self.seq[start:end], self.model[start:end], self.line[start:end],
+            self.us[start:end], self.score[start:end], self.label[start:end], self.file[start:end],
+        )
+
+    def rows(self) -> list[Prediction]:
+        """Return the rows one by one."""
+        scores = map(float, self.score)
+        columns = (self.epoch, self.seq, self.model, self.line, self.us, scores, self.label, self.file)
+        return [Prediction(*row) for row in zip(*columns, strict=True)]
+
+    def ranges(self) -> list[Predictions]:
+        """Cut where the epoch changes or the sequence is not the next."""
+        count = len(self)
+        whole = len(set(self.epoch)) == 1 and list(self.seq) == list(range(self.seq[0], self.seq[0] + count))
+        if whole or not count:
+            return [self] if count else []
+        cuts = [0]
+        for index in range(1, count):
+            if self.epoch[index] != self.epoch[index - 1] or self.seq[index] != self.seq[index - 1] + 1:
+                cuts.append(index)
+        return [self.part(start, end) for start, end in pairwise([*cuts, count])]
+
+    def files(self) -> list[tuple[str, Sequence[int]]]:
+        """Return ``(file, lines)`` for each run of rows from one input file, in order."""
+        found, start = [], 0
+        for name, members in groupby(self.file):
+            end = start + sum(1 for _ in members)
+            found.append((name, self.line[start:end]))
+            start = end
+        return found
+
+
+def read_predictions(data: bytes) -> Predictions:
     """Parse a committed prediction file.
 
     Raises:
         ValueError: it is not one.
     """
-    found = []
-    for row in data.decode().split("\n")[:-1]:
-        epoch, seq, model, line, us, score, label, file = row.split(",")
-        found.append(Prediction(epoch, int(seq), model, int(line), int(us), float(score), label, file))
-    return found
+    rows = data.decode().split("\n")
+    if rows.pop():
+        raise ValueError("the last row is cut short")
+    columns = list(zip(*(row.split(",") for row in rows), strict=True)) or [()] * 8
+    epoch, seq, model, line, us, score, label, file = columns
+    return Predictions(epoch, list(map(int, seq)), model, list(map(int, line)), list(map(int, us)), score, label, file)
 
 
 def read_set_aside(data: bytes) -> list[SetAside]:
@@ -91,7 +150,10 @@ def read_set_aside(data: bytes) -> list[SetAside]:
         ValueError: it is not one.
     """
     found = []
-    for row in data.decode().split("\n")[:-1]:
+    rows = data.decode().split("\n")
+    if rows.pop():
+        raise ValueError("the last row is cut short")
+    for row in rows:
         epoch, line, reason, file = row.split(",")
         found.append(SetAside(epoch, int(line), reason, file))
     return found

@@ -81,6 +81,8 @@ class JobSettings:
         kinds = {"str": str, "int": int, "float": float}
         for item in fields(cls):
             option = f"--{item.name.replace('_', '-')}"
-            needed = item.name in {"home", "node"}
-            parser.add_argument(option, type=kinds[str(item.type)], required=needed, default=None if needed else item.default)
+            if item.name in {"home", "node"}:
+                parser.add_argument(option, required=True)
+            else:
+                parser.add_argument(option, type=kinds[str(item.type)], default=item.default)
         return cls(**vars(parser.parse_args(arguments)))

@@ -87,7 +87,7 @@ class Scene:
         model = manifest.digest
         if damage:
             path = self.artifacts.path(manifest.entries[0].sha256)
-            path.write_bytes(path.read_bytes().replace(b"intercept\":", b"intercept\":1", 1))
+            path.write_bytes(path.read_bytes().replace(b'intercept":', b'intercept":1', 1))
         now = now_us()
         decision = DecisionStatement(
             ion="patient_tests", node="predictions", model=model, candidate_run=new_id(), verdict="approve",
@@ -124,7 +124,7 @@ class Scene:
 
     def start(self) -> None:
         assert self.deployment.start(self.store)
-        status = self.deployment.wait_running(25)
+        status = self.deployment.wait_running(90)
         assert status.running, status
         assert status.last is not None
         assert status.last.state == "running", self.log()
@@ -151,7 +151,7 @@ class Scene:
     def committed(self) -> list[Prediction]:
         return [
             row for path in sorted(self.folders.predictions.glob("*/predictions*"))
-            for row in read_predictions(path.read_bytes())
+            for row in read_predictions(path.read_bytes()).rows()
         ]
 
     def set_aside(self) -> list[SetAside]:

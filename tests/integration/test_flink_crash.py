@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.facts import EpochClosed, EpochOpened, GapNoted, InputsCaptured, NodeRunEnded, PredictionsCommitted, StatisticsRecorded
+from ion.facts import (
+    EpochClosed,
+    EpochOpened,
+    GapNoted,
+    InputsCaptured,
+    NodeRunEnded,
+    PredictionsCommitted,
+    StatisticsRecorded,
+)
 from tests.integration.flink_scene import Scene, until
 
 if TYPE_CHECKING:
@@ -47,10 +55,10 @@ def test_ids_in_facts_are_the_ids_in_committed_files_and_each_position_is_answer
     scene.start()
     feed = Feed(scene)
     feed.start()
-    serial = 1
-    for delay, jvm_too in ((0.02, True), (0.25, False)):  # at the exchange; later, when the JVM outlives the rest
-        assert until(lambda: len(scene.committed()) > 50 * serial), scene.log()
-        serial += 1
+    # At the exchange; then later, when the JVM outlives the rest.
+    for serial, delay, jvm_too in ((2, 0.02, True), (3, 0.25, False)):
+        before = len(scene.committed())
+        assert until(lambda before=before: len(scene.committed()) > before + 50), scene.log()
         scene.promote(serial, serial=serial)
         time.sleep(delay)
         scene.kill(jvm_too=jvm_too)

@@ -24,6 +24,7 @@ from ion.facts import (
     StatisticsRecorded,
 )
 from ion.serving import CaptureKey, LinearScorer, open_block
+from ion.serving.captured import CapturedRow, capture_aad
 from tests.integration.flink_scene import FEATURES, NODE, Scene, linear_model, signer_at, until
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Scene) -> None:
     first = scene.promote(1, serial=1)
     scene.start()
-    rows = ["0.1,0.2,-0.3,4e-1", "1,2,3", "", "1,2,3,nan", "a,b,c,d", "1,2,3,4,5", "1_0,2,3,4", "-1, 2,3,4\r"]
+    rows = ["0.1,+.2,-03.,4e-1", "1,2,3", "", "1,2,3,nan", "a,b,c,d", "1,2,3,4,5", "1_0,2,3,4", "-1, 2,3,4\r"]
     mixed = scene.feed(rows)
     plain = scene.feed(200)
     assert until(lambda: len(scene.committed()) == 202), scene.log()
@@ -76,21 +77,21 @@ def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Sc
         (fact.epoch, fact.first + index): row
         for fact in scene.facts(InputsCaptured)
         for index, row in enumerate(
-            open_block(scene.store.block(fact.block) or b"", key, f"{fact.epoch}:{fact.first}".encode())
+            open_block(scene.store.block(fact.block) or b"", key, capture_aad(fact.epoch, fact.first))
         )
     }
     models = {first: LinearScorer.from_bytes(linear_model(1)), second: LinearScorer.from_bytes(linear_model(2))}
     for row in predictions:
-        score, label, text = captured[row.epoch, row.seq].decode().split(",", 2)
-        again = models[row.model].score_row([float(value) for value in text.split(",")])
-        assert (float(score), label) == (again, row.label) == (row.score, models[row.model].label(again))
+        kept = CapturedRow.from_text(captured[row.epoch, row.seq])
+        again = models[row.model].score_row(kept.inputs)
+        assert (kept.score, row.score, row.label) == (again, again, models[row.model].label(again))
 
     (aside,) = scene.facts(RowsQuarantined)
     reasons = {"empty": 1, "short": 1, "extra-column": 1, "malformed": 2, "non-finite": 1}
     assert (aside.rows, aside.reasons) == (6, reasons)
     block = scene.store.block(aside.block) or b""
-    kept = [json.loads(row) for row in open_block(block, key, aside.file_digest.encode())]
-    assert [(row["file"], row["line"], row["row"]) for row in kept] == [
+    bad = [json.loads(row) for row in open_block(block, key, aside.file_digest.encode())]
+    assert [(row["file"], row["line"], row["row"]) for row in bad] == [
         (mixed, line, rows[line - 1]) for line in (2, 3, 4, 5, 6, 7)
     ]
     assert not any(b"1,2,3,nan" in part.read_bytes() for part in scene.folders.quarantine.rglob("*.csv"))

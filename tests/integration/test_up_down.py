@@ -159,10 +159,21 @@ def test_everything_answers_and_ctrl_c_leaves_no_process(deployment: Deployment)
 
 
 @pytest.mark.slow
-def test_down_clears_up_after_a_killed_supervisor(deployment: Deployment) -> None:
+def test_a_dead_service_is_started_again_and_down_clears_up_after_a_killed_supervisor(deployment: Deployment) -> None:
     assert deployment.start()
     state = deployment.status()
     assert state is not None
+    (webserver,) = [service for service in state.services if service.name == "webserver"]
+    os.kill(webserver.pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        try:
+            restarts = [service.restarts for service in deployment.status().services if service.name == "webserver"]  # type: ignore[union-attr]
+            return restarts == [1] and "Governance" in get(f"{deployment.web_url}/")
+        except OSError:
+            return False
+
+    assert until(40, is_back)
     assert until(15, lambda: any("time.sleep(600)" in process.command for process in marked(deployment.home.root)))
 
     os.kill(state.supervisor.pid, signal.SIGKILL)
@@ -176,22 +187,6 @@ def test_down_clears_up_after_a_killed_supervisor(deployment: Deployment) -> Non
 
     nothing = ion(deployment, "down")
     assert "Nothing was running" in nothing.read_until("Nothing")
-
-
-@pytest.mark.slow
-def test_a_service_that_dies_is_started_again(deployment: Deployment) -> None:
-    deployment.start()
-    before = {service.name: service for service in deployment.status().services}  # type: ignore[union-attr]
-    os.kill(before["webserver"].pid, signal.SIGKILL)
-
-    def is_back() -> bool:
-        now = {service.name: service for service in deployment.status().services}  # type: ignore[union-attr]
-        try:
-            return now["webserver"].restarts == 1 and "Governance" in get(f"{deployment.web_url}/")
-        except OSError:
-            return False
-
-    assert until(30, is_back)
 
 
 def test_a_code_location_that_does_not_load_is_shown_with_its_error(deployment: Deployment) -> None:
