@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -27,10 +27,16 @@ class Cursor:
     """How far each kind of looking has come."""
 
     events: int = 0
-    checks: float = 0.0
+    check_events: int = 0
     runs: int = 0
     windows: int = 0
     open_runs: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, text: str | None) -> Cursor:
+        """Parse what an earlier tick kept, perhaps one of another version."""
+        kept = json.loads(text) if text else {}
+        return cls(**{item.name: kept[item.name] for item in fields(cls) if item.name in kept})
 
 
 @dg.sensor(
@@ -42,7 +48,7 @@ class Cursor:
 def observation(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Look once at Dagster, and ship spools until the tick's time is over."""
     home = Home.find().make()
-    cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
+    cursor = Cursor.read(context.cursor)
     store = open_store(home.store_url)
     try:
         shipped = ship_all(home.spool, store)  # so that facts told before Dagster's event are here before it
@@ -58,7 +64,7 @@ def _look(home: Home, store: GovernanceStore, instance: dg.DagsterInstance, curs
     client = open_client(home, name="observer", ship=False)
     try:
         cursor.events = observe_materializations(store, client, instance, cursor.events)
-        cursor.checks = observe_checks(store, client, instance, cursor.checks)
+        cursor.check_events = observe_checks(store, client, instance, cursor.check_events)
         cursor.runs = end_finished_runs(store, client, instance, open_runs, cursor.runs)
         cursor.windows = report_windows(store, instance, cursor.windows)
     finally:

@@ -1,70 +1,89 @@
-"""The clinic: patients arrive as CSV files in the inbox of the streaming node, until it is told to stop.
+"""The stream of patients: real rows, drawn again and again, into the folder the streaming job watches.
 
-``python -m gov_assets.patient_tests.feed --rate 50``
+Run it as ``python -m gov_assets.patient_tests.feed --rate 50``; it ends after ``--count`` rows, or when
+it is told to (SIGTERM, Ctrl-C), between two files.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from gov_assets.patient_tests.data import FEATURES, load_patients
+from ion.clock import now_us
 from ion.home import Home
-from ion.ids import new_id
 from resources.flink.folders import Folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+NODE = "patient_tests/predictions"
+_FILE_S = 0.2
+_BAD_ROWS = ("", "17.99,10.38", "n/a" + ",1" * (len(FEATURES) - 1), "nan" + ",1" * (len(FEATURES) - 1))
+
+
+def patient_rows(seed: int, bad_share: float = 0.0) -> Iterator[str]:
+    """Yield CSV rows of `FEATURES` without end, the same for the same ``seed``.
+
+    Args:
+        seed: of the draw.
+        bad_share: share (0 to 1) of rows that no scorer can take: empty, short, not a number, not finite.
+    """
     import numpy as np
 
-_FILES_PER_SECOND = 4
-_DAMAGED_EVERY = 500
-"""One row in so many is cut short on the way, as happens; the job sets it aside."""
-
-
-def main() -> None:
-    """Write files of patients at a rate, each under its final name only when it is whole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--node", default="patient_tests/predictions", help="the streaming node they go to")
-    parser.add_argument("--rate", type=float, default=50.0, help="patients per second")
-    parser.add_argument("--count", type=int, default=0, help="how many in all; 0: until stopped")
-    parser.add_argument("--seed", type=int, default=11, help="of the order in which patients come")
-    options = parser.parse_args()
-    inbox = Folders.of(Home.find(), options.node).inbox
-    inbox.mkdir(parents=True, exist_ok=True)
-    rows = arriving(load_patients()[list(FEATURES)].to_numpy(), options.seed)
-    per_file = max(1, round(options.rate / _FILES_PER_SECOND))
-    written, started = 0, time.monotonic()
-    while not options.count or written < options.count:
-        size = min(per_file, options.count - written) if options.count else per_file
-        write_file(inbox, [next(rows) for _ in range(size)])
-        written += size
-        time.sleep(max(0.0, started + written / options.rate - time.monotonic()))
-
-
-def arriving(patients: np.ndarray, seed: int) -> Iterator[str]:
-    """Yield patients (rows of shape (n, 30), drawn with replacement) as CSV lines, for ever."""
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    number = 0
+    known = [",".join(map(repr, row)) for row in load_patients()[list(FEATURES)].to_numpy().tolist()]
+    rng = np.random.default_rng(seed)
     while True:
-        for row in random.integers(0, len(patients), size=1000):
-            number += 1
-            values = [repr(float(value)) for value in patients[row]]
-            yield ",".join(values if number % _DAMAGED_EVERY else values[:12])
+        bad = rng.random() < bad_share
+        yield _BAD_ROWS[rng.integers(len(_BAD_ROWS))] if bad else known[rng.integers(len(known))]
 
 
-def write_file(inbox: Path, lines: list[str]) -> Path:
-    """Put one file of lines into the inbox by atomic rename; returns its path."""
-    name = f"patients-{new_id()}.csv"
+def write_rows(inbox: Path, name: str, rows: Iterable[str]) -> None:
+    """Let a file of rows appear in the inbox whole, by rename."""
     hidden = inbox / f".{name}"
-    hidden.write_text("".join(f"{line}\n" for line in lines))
-    return hidden.rename(inbox / name)
+    hidden.write_text("".join(f"{row}\n" for row in rows))
+    hidden.rename(inbox / name)
+
+
+def feed(inbox: Path, rows: Iterator[str], *, rate: float, count: int, stopping: threading.Event) -> int:
+    """Write ``rate`` rows a second until ``count`` (0: no end) or ``stopping``; return how many were written.
+
+    A file appears every 0.2 s, or with each row when they are rarer.
+    """
+    per_file = max(1, round(rate * _FILE_S))
+    written, started = 0, time.monotonic()
+    for number in itertools.count():
+        size = min(per_file, count - written) if count else per_file
+        write_rows(inbox, f"patients-{now_us()}-{number}.csv", itertools.islice(rows, size))
+        written += size
+        if written == count or stopping.wait(max(0.0, started + written / rate - time.monotonic())):
+            break
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Feed the node of this deployment (``ION_HOME``); return the exit code."""
+    parser = argparse.ArgumentParser(prog="gov_assets.patient_tests.feed", description="Stream patients.")
+    parser.add_argument("--rate", type=float, default=50.0, help="rows a second")
+    parser.add_argument("--count", type=int, default=0, help="rows in all; 0 goes on until stopped")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--bad-share", type=float, default=0.0, help="share of rows that cannot be scored")
+    given = parser.parse_args(arguments)
+    if given.rate <= 0 or given.count < 0 or not 0 <= given.bad_share <= 1:
+        parser.error("the rate is positive, the count not negative, the share from 0 to 1")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    inbox = Folders.of(Home.find(), NODE).make().inbox
+    rows = patient_rows(given.seed, given.bad_share)
+    feed(inbox, rows, rate=given.rate, count=given.count, stopping=stopping)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

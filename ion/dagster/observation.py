@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -32,32 +31,28 @@ def observe_materializations(store: GovernanceStore, client: Client, instance: d
     ``ion/node_run``: they are skipped when the store has that run, and are a gap when it has not.
     """
     identity = _identity(instance)
-    found = instance.event_log_storage.get_event_records(
-        dg.EventRecordsFilter(event_type=dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=after),
-        limit=_BATCH,
-        ascending=True,
-    )
-    for record in found:
-        _materialization(store, client, identity, record)
-    return found[-1].storage_id if found else after
+    for storage_id, entry in _logged(instance, dg.DagsterEventType.ASSET_MATERIALIZATION, after):
+        _materialization(store, client, identity, storage_id, entry)
+        after = storage_id
+    return after
 
 
-def observe_checks(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, since: float) -> float:
-    """Turn the check results of runs that ended after ``since`` (Unix seconds) into facts.
-
-    Check results have no order across runs in SQLite, so they are read run by run. Returns the time
-    up to which runs were read.
-    """
+def observe_checks(store: GovernanceStore, client: Client, instance: dg.DagsterInstance, after: int) -> int:
+    """Turn check results after storage id ``after`` into facts; otherwise as for materializations."""
     identity = _identity(instance)
-    ended = dg.RunsFilter(statuses=list(_ENDED), updated_after=datetime.fromtimestamp(since, tz=UTC))
-    for run in instance.get_run_records(ended, limit=_BATCH, order_by="update_timestamp", ascending=True):
-        logged = instance.get_records_for_run(
-            run.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
-        )
-        for record in logged.records:
-            _check(store, client, identity, record)
-        since = max(since, run.update_timestamp.timestamp())
-    return since
+    for storage_id, entry in _logged(instance, dg.DagsterEventType.ASSET_CHECK_EVALUATION, after):
+        _check(store, client, identity, storage_id, entry)
+        after = storage_id
+    return after
+
+
+def _logged(instance: dg.DagsterInstance, kind: dg.DagsterEventType, after: int) -> list[tuple[int, dg.EventLogEntry]]:
+    """Return some events of a kind after storage id ``after``, of all runs and of none, in order.
+
+    Dagster's SQLite storage refuses `get_event_records` for check results; this reads its index,
+    where both kinds are.
+    """
+    return sorted(instance.event_log_storage.get_logs_for_all_runs_by_log_id(after, kind, _BATCH).items())
 
 
 def _identity(instance: dg.DagsterInstance) -> str:
@@ -95,8 +90,10 @@ def end_finished_runs(
     return after
 
 
-def _materialization(store: GovernanceStore, client: Client, identity: str, record: dg.EventLogRecord) -> None:
-    entry, event = record.event_log_entry, record.asset_materialization
+def _materialization(
+    store: GovernanceStore, client: Client, identity: str, storage_id: int, entry: dg.EventLogEntry
+) -> None:
+    event = entry.asset_materialization
     if event is None:
         return
     tags = dict(event.tags or {})
@@ -114,7 +111,7 @@ def _materialization(store: GovernanceStore, client: Client, identity: str, reco
             asset=asset,
             partition=partition,
             step=step,
-            storage_id=record.storage_id,
+            storage_id=storage_id,
             us=us,
             tags=tags,
         ),
@@ -122,8 +119,8 @@ def _materialization(store: GovernanceStore, client: Client, identity: str, reco
     )
 
 
-def _check(store: GovernanceStore, client: Client, identity: str, record: dg.EventLogRecord) -> None:
-    entry, event = record.event_log_entry, record.event_log_entry.dagster_event
+def _check(store: GovernanceStore, client: Client, identity: str, storage_id: int, entry: dg.EventLogEntry) -> None:
+    event = entry.dagster_event
     if event is None:
         return
     found = event.asset_check_evaluation_data
@@ -141,7 +138,7 @@ def _check(store: GovernanceStore, client: Client, identity: str, record: dg.Eve
             name=found.check_name,
             passed=bool(found.passed),
             severity=found.severity.value,
-            storage_id=record.storage_id,
+            storage_id=storage_id,
             us=us,
         ),
         fact_id=observed_id(identity, entry.run_id, step, asset, partition, found.check_name, str(us)),

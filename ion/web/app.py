@@ -42,7 +42,9 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_UNKNOWN = frozenset({"unknown-model", "unknown-dataset", "unknown-ion", "unknown-prediction", "bad-prediction-id", "not-found"})
+_UNKNOWN = frozenset(
+    {"unknown-model", "unknown-dataset", "unknown-ion", "unknown-prediction", "bad-prediction-id", "not-found"}
+)
 
 Answer = dict[str, object]
 
@@ -74,7 +76,10 @@ class _Page:
     def model(self, request: Request) -> Answer:
         store, tally = self.store()
         nodes = serving_nodes(list(definitions(store).values()))
-        return {"template": "model.html", "model": model_view(store, self._home, tally, nodes, request.path_params["digest"])}
+        return {
+            "template": "model.html",
+            "model": model_view(store, self._home, tally, nodes, request.path_params["digest"]),
+        }
 
     def dataset(self, request: Request) -> Answer:
         return {"template": "dataset.html", "dataset": dataset_view(self.store()[0], request.path_params["digest"])}
@@ -83,8 +88,11 @@ class _Page:
         store, _ = self.store()
         definition = defined(store, request.path_params["ion"])
         return {
-            "template": "ion.html", "definition": definition, "drawing": draw(definition),
-            "serving": serving(store, definition), "events": lately(store, definition.ion),
+            "template": "ion.html",
+            "definition": definition,
+            "drawing": draw(definition),
+            "serving": serving(store, definition),
+            "events": lately(store, definition.ion),
         }
 
     def prediction(self, request: Request) -> Answer:
@@ -109,7 +117,10 @@ class _Page:
                 status, shown = (404 if error.code in _UNKNOWN else 503), error
             except Exception:
                 logging.getLogger(__name__).exception("a page failed: %s", view.__name__)
-                status, shown = 500, IonError("page-failed", "this page could not be made", "the web server's log says why")
+                status, shown = (
+                    500,
+                    IonError("page-failed", "this page could not be made", "the web server's log says why"),
+                )
             return self._rendered(request, {"template": "error.html", "error": shown}, status)
 
         return endpoint
@@ -176,7 +187,10 @@ class _Safe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def careful(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items()),
+                ]
             await send(message)
 
         await self._app(scope, receive, careful)

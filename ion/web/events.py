@@ -82,7 +82,9 @@ def _node(store: GovernanceStore, record: Recorded[Fact], places: dict[str, str]
     fact = record.fact
     if isinstance(fact, IonDefined):
         return fact.ion
-    scope: str = getattr(fact, "decision" if isinstance(fact, DecisionMade) else "run", "") or getattr(fact, "scope", "")
+    scope: str = getattr(fact, "decision" if isinstance(fact, DecisionMade) else "run", "") or getattr(
+        fact, "scope", ""
+    )
     if isinstance(node := getattr(fact, "node", None), str) and not isinstance(fact, DecisionMade):
         return node
     if scope not in places:

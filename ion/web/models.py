@@ -107,7 +107,13 @@ def catalogue(store: GovernanceStore, tally: Tally, nodes: Sequence[str]) -> lis
             where = [node for node, now in serving.items() if (now.model, now.run) == (candidate.model, candidate.run)]
             rows.append(
                 CatalogueRow(
-                    candidate.model, fact.name, candidate.run, made[0].us, fact.metrics, candidate.verdict, where,
+                    candidate.model,
+                    fact.name,
+                    candidate.run,
+                    made[0].us,
+                    fact.metrics,
+                    candidate.verdict,
+                    where,
                     tally.total(candidate.model, candidate.run),
                 )
             )

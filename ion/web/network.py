@@ -55,17 +55,22 @@ def draw(definition: Definition) -> Drawing:
         layer = layers[node.name]
         row = rows.get(layer, 0)
         rows[layer] = row + 1
-        note = str(node.details.get("policy_set") or node.details.get("mode") or ", ".join(map(str, _list(node.details.get("components")))))
+        note = str(
+            node.details.get("policy_set")
+            or node.details.get("mode")
+            or ", ".join(map(str, _list(node.details.get("components"))))
+        )
         note = note.rpartition(":")[2]
         places[node.name] = DrawnNode(
-            node.name, node.kind, note if len(note) <= 26 else note[:25] + "…",  # noqa: PLR2004 - what fits
-            _MARGIN + layer * (_WIDTH + _GAP_X), _MARGIN + row * (_HEIGHT + _GAP_Y),
+            node.name,
+            node.kind,
+            note if len(note) <= 26 else note[:25] + "…",  # noqa: PLR2004 - what fits
+            _MARGIN + layer * (_WIDTH + _GAP_X),
+            _MARGIN + row * (_HEIGHT + _GAP_Y),
         )
     tallest = max(rows.values(), default=1)
     height = 2 * _MARGIN + tallest * _HEIGHT + (tallest - 1) * _GAP_Y
-    edges = tuple(
-        _curve(places[edge.sender], places[edge.receiver], edge.message, height) for edge in definition.edges
-    )
+    edges = tuple(_curve(places[edge.sender], places[edge.receiver], edge.message, height) for edge in definition.edges)
     back = any(places[e.sender].x >= places[e.receiver].x for e in definition.edges)
     width = 2 * _MARGIN + max(layers.values(), default=0) * (_WIDTH + _GAP_X) + _WIDTH
     return Drawing(width, height + (_GAP_Y + _MARGIN if back else 0), tuple(places.values()), edges)
@@ -104,7 +109,12 @@ def _curve(sender: DrawnNode, receiver: DrawnNode, message: str, below: int) -> 
         return DrawnEdge(message, f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}", middle, (y1 + y2) // 2 - 7)
     x1, y1 = sender.x + _WIDTH // 2, sender.y + _HEIGHT
     x2, y2 = receiver.x + _WIDTH // 2, receiver.y + _HEIGHT + 6
-    return DrawnEdge(message, f"M{x1},{y1} C{x1},{below + _GAP_Y} {x2},{below + _GAP_Y} {x2},{y2}", (x1 + x2) // 2, below + _GAP_Y // 2)
+    return DrawnEdge(
+        message,
+        f"M{x1},{y1} C{x1},{below + _GAP_Y} {x2},{below + _GAP_Y} {x2},{y2}",
+        (x1 + x2) // 2,
+        below + _GAP_Y // 2,
+    )
 
 
 def _list(value: object) -> list[object]:

@@ -52,7 +52,9 @@ def _matches(store: GovernanceStore, asked: str) -> Iterator[Match]:
             yield Match("dataset", f"{dataset.fact.digest}", f"/datasets/{dataset.fact.digest}")
     for decision in store.find(DecisionMade, newest_first=True):
         if decision.fact.decision == asked or _begins(decision.fact.envelope_digest, asked):
-            yield Match("decision", f"{decision.fact.verdict} {decision.fact.decision}", f"/models/{decision.fact.model}")
+            yield Match(
+                "decision", f"{decision.fact.verdict} {decision.fact.decision}", f"/models/{decision.fact.model}"
+            )
     for epoch in store.find(EpochOpened, asked):
         yield Match("serving epoch", f"{epoch.fact.epoch}", f"/predictions/{epoch.fact.epoch}:0")
 

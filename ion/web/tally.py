@@ -59,8 +59,16 @@ class Tally:
             role = next((role for role, digest in fact.models.items() if digest == model), "")
             found.append(
                 Use(
-                    fact.epoch, fact.node, fact.run, makers.get((fact.cause, fact.node), ""), role, record.us,
-                    fact.serial, counted.rows, counted.first_us, counted.last_us,
+                    fact.epoch,
+                    fact.node,
+                    fact.run,
+                    makers.get((fact.cause, fact.node), ""),
+                    role,
+                    record.us,
+                    fact.serial,
+                    counted.rows,
+                    counted.first_us,
+                    counted.last_us,
                 )
             )
         return found

@@ -173,11 +173,11 @@ class CommittedFiles:
     def _tell_set_aside(self, path: Path, digest: str, rows: list[SetAside]) -> None:
         for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
-            sealed = [canonical_bytes(self._quarantined(row)) for row in part]
-            block = seal(sealed, self._key, digest.encode())
+            reasons = dict(Counter(row.reason for row in part))
+            block = seal([canonical_bytes(self._quarantined(row)) for row in part], self._key, digest.encode())
             self._client.emit(
                 RowsQuarantined(
-                    run=run, node=self._settings.node, rows=len(part), reasons=dict(Counter(row.reason for row in part)),
+                    run=run, node=self._settings.node, rows=len(part), reasons=reasons,
                     key=self._key.key_id, block=digest_bytes(block), file=self._name(path), file_digest=digest,
                 ),
                 block=block,
@@ -198,7 +198,8 @@ class CommittedFiles:
         return entry
 
     def _gap(
-        self, scope: str, what: str, count: int, reason: str, about: str, first: int | None = None, last: int | None = None
+        self, scope: str, what: str, count: int, reason: str, about: str,
+        first: int | None = None, last: int | None = None,
     ) -> None:
         self._client.emit(
             GapNoted(scope=scope, what=what, count=count, reason=reason, first=first, last=last),

@@ -19,6 +19,7 @@ from ion.clock import now_us
 from ion.errors import IonError
 from ion.evidence import TrustRoot
 from ion.facts import SignatureRecorded
+from ion.serving import pointer_path
 from resources.flink.bins import has_bins, write_bins
 from resources.flink.capture_key import ensure_capture_key
 from resources.flink.checkpoints import newest_restore_point
@@ -35,6 +36,7 @@ MARK = "ION_FLINK_NODE_FOLDER"
 """Environment variable that every process of a job carries: whose job it belongs to."""
 
 _LOOK_S = 0.05
+_REST_US = 30_000_000
 _STARTED: list[subprocess.Popen[bytes]] = []
 
 
@@ -77,9 +79,10 @@ class FlinkDeployment:
         return JobSettings(str(self.home.root.resolve()), self.node, **self.options)  # type: ignore[arg-type]
 
     def start(self, store: GovernanceStore) -> bool:
-        """Start the job; False when one is running already. Returns at once: see `wait_running`.
+        """Start the job; False when one is running. Returns at once: see `wait_running`.
 
-        What a killed job left behind is ended first. The job's output goes to ``logs/job.log``.
+        A job that was refused or failed is not started again for 30 s, unless there is another pointer
+        (then also False). What a killed job left behind is ended first. Output goes to ``logs/job.log``.
 
         Raises:
             IonError: ``flink-missing``, ``trust-missing``, or a code of the capture key.
@@ -92,6 +95,8 @@ class FlinkDeployment:
         if lock is None:
             return False
         try:
+            if self._rests():
+                return False
             self._end_remains()
             TrustRoot.from_files(self.home.decision_public)
             ensure_capture_key(self.home, store)
@@ -163,6 +168,16 @@ class FlinkDeployment:
         if edges:
             write_bins(folder, current.model, edges)
         return bool(edges)
+
+    def _rests(self) -> bool:
+        """Tell whether the last job failed a moment ago, and nothing has changed that could help."""
+        last = read_status(self.settings.folders.status)
+        if last is None or last.state not in {"refused", "failed"} or now_us() - last.heartbeat > _REST_US:
+            return False
+        try:
+            return pointer_path(self.home.root, self.node).stat().st_mtime_ns // 1000 < last.started
+        except OSError:
+            return True
 
     def _end_remains(self) -> None:
         """Kill processes of an earlier job of this node: a JVM that outlived it could still commit.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Reason = Literal["empty", "short", "extra-column", "malformed", "non-finite"]
 
@@ -101,11 +101,10 @@ class Predictions:
             self.us[start:end], self.score[start:end], self.label[start:end], self.file[start:end],
         )
 
-    def rows(self) -> list[Prediction]:
-        """Return the rows one by one."""
+    def __iter__(self) -> Iterator[Prediction]:
         scores = map(float, self.score)
         columns = (self.epoch, self.seq, self.model, self.line, self.us, scores, self.label, self.file)
-        return [Prediction(*row) for row in zip(*columns, strict=True)]
+        return (Prediction(*row) for row in zip(*columns, strict=True))
 
     def ranges(self) -> list[Predictions]:
         """Cut where the epoch changes or the sequence is not the next."""
@@ -113,11 +112,11 @@ class Predictions:
         whole = len(set(self.epoch)) == 1 and list(self.seq) == list(range(self.seq[0], self.seq[0] + count))
         if whole or not count:
             return [self] if count else []
-        cuts = [0]
-        for index in range(1, count):
-            if self.epoch[index] != self.epoch[index - 1] or self.seq[index] != self.seq[index - 1] + 1:
-                cuts.append(index)
-        return [self.part(start, end) for start, end in pairwise([*cuts, count])]
+        keys = list(zip(self.epoch, self.seq, strict=True))
+        cuts = [
+            index for index, ((before, seq), key) in enumerate(pairwise(keys), start=1) if key != (before, seq + 1)
+        ]
+        return [self.part(start, end) for start, end in pairwise([0, *cuts, count])]
 
     def files(self) -> list[tuple[str, Sequence[int]]]:
         """Return ``(file, lines)`` for each run of rows from one input file, in order."""

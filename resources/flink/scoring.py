@@ -9,7 +9,7 @@ from pyflink.common import Types
 from pyflink.datastream import OutputTag, ProcessFunction
 
 from resources.flink.rows import Unscorable, parse_patient, quoted
-from resources.flink.serving import SubtaskServing, shared
+from resources.flink.serving import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from pyflink.common import Row
     from pyflink.datastream import RuntimeContext
 
+    from resources.flink.serving import SubtaskServing
     from resources.flink.settings import JobSettings
 
 SET_ASIDE = OutputTag("set-aside", Types.STRING())
 _REMEMBERED_FILES = 1000
 
 
-class ScorePatients(ProcessFunction):  # type: ignore[misc] - pyflink ships no types
+class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no types
     """Turns ``(path, line, text)`` into a prediction row, or into a set-aside row on `SET_ASIDE`."""
+
+    _serving: SubtaskServing
 
     def __init__(self, settings: JobSettings, run: str) -> None:
         self._run = run
         self._inbox = f"{settings.folders.inbox}/"
         self._names: dict[str, str] = {}
-        self._serving: SubtaskServing | None = None
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Join this process's serving: a fresh epoch on every open and every restore."""
@@ -39,8 +41,7 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc] - pyflink ships no t
 
     def close(self) -> None:
         """Close the epoch."""
-        if self._serving is not None:
-            shared(self._run).leave(self._serving, "stopped")
+        shared(self._run).leave(self._serving, "stopped")
 
     def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
         """Score one row. Nothing in a row can fail the job."""

@@ -8,7 +8,6 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ion.agent import ship_all
@@ -34,6 +33,7 @@ from resources.flink.rows import Prediction, SetAside, read_predictions, read_se
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NODE = "patient_tests/predictions"
 F = TypeVar("F", bound=Fact)
@@ -42,7 +42,7 @@ HOUR_US = 3_600_000_000
 
 
 def linear_model(seed: int) -> bytes:
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - test data
     scorer = LinearScorer.create(
         features=[f"f{i}" for i in range(FEATURES)],
         mean=[0.0] * FEATURES,
@@ -91,8 +91,8 @@ class Scene:
         now = now_us()
         decision = DecisionStatement(
             ion="patient_tests", node="predictions", model=model, candidate_run=new_id(), verdict="approve",
-            reasons=("good",), policy_uri="policy:test", policy_digest=model, evidence=(EvidenceReference("metrics", model),), decided=now,
-            expires=now + HOUR_US, verifier_version="0",
+            reasons=("good",), policy_uri="policy:test", policy_digest=model,
+            evidence=(EvidenceReference("metrics", model),), decided=now, expires=now + HOUR_US, verifier_version="0",
         )
         digest = self.artifacts.put(sign_statement(decision, by))
         statement = PromotionStatement(
@@ -112,7 +112,7 @@ class Scene:
 
     def feed(self, rows: int | list[str]) -> str:
         """Put one file into the inbox; return its name."""
-        rng = random.Random(self.files)
+        rng = random.Random(self.files)  # noqa: S311 - test data
         if isinstance(rows, int):
             rows = [",".join(repr(rng.gauss(0, 1)) for _ in range(FEATURES)) for _ in range(rows)]
         name = f"patients-{self.files:05d}.csv"
@@ -151,7 +151,7 @@ class Scene:
     def committed(self) -> list[Prediction]:
         return [
             row for path in sorted(self.folders.predictions.glob("*/predictions*"))
-            for row in read_predictions(path.read_bytes()).rows()
+            for row in read_predictions(path.read_bytes())
         ]
 
     def set_aside(self) -> list[SetAside]:

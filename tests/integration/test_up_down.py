@@ -223,7 +223,9 @@ def test_a_folder_without_a_workspace_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_what_ignores_sigterm_is_killed_and_a_reused_pid_is_not(tmp_path: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
     environment = {**os.environ, MARKER: str(tmp_path)}
     child = spawn(
         [sys.executable, "-c", deaf], folder=tmp_path, environment=environment, log=tmp_path / "log", tied=True

@@ -7,22 +7,23 @@ import shutil
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("starlette")
-
 import uvicorn
-from starlette.testclient import TestClient
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it would rather have a successor of httpx that is not in use here
+    from starlette.testclient import TestClient
 
 from ion.canonical import digest_bytes
 from ion.facts import AlertRaised, CheckEvaluated, ModelRecorded, PredictionsCommitted
 from ion.graph import Definition
 from ion.home import Home
-from ion.testing import ION, SERVING, TRAINER, History, make_history
+from ion.testing import ION, TRAINER, History, make_history
 from ion.web import Links, standalone_app
 from ion.web.network import draw
 from ion.web.tally import Tally
@@ -128,7 +129,9 @@ def test_search_goes_to_the_one_thing_that_fits(history: History, page: TestClie
     assert answer.headers["location"] == f"/ion/models/{history.trained.model}"
 
 
-def test_search_knows_predictions_datasets_and_ions_and_says_when_nothing_fits(history: History, page: TestClient) -> None:
+def test_search_knows_predictions_datasets_and_ions_and_says_when_nothing_fits(
+    history: History, page: TestClient
+) -> None:
     for asked, place in (
         (str(history.served.predictions[1]), f"/ion/predictions/{history.served.predictions[1]}"),
         (history.trained.patients.digest, f"/ion/datasets/{history.trained.patients.digest}"),
@@ -192,14 +195,26 @@ def hostile_history(root: Path) -> tuple[History, str]:
     model = digest_bytes(b"hostile")
     dataset = digest_bytes(b"hostile rows")
     client = made.deployment.client
-    with client.node_run(TRAINER, kind="training", code={"commit": SCRIPT, "dirty": IMAGE}, config={SCRIPT: IMAGE}) as run:
+    with client.node_run(
+        TRAINER, kind="training", code={"commit": SCRIPT, "dirty": IMAGE}, config={SCRIPT: IMAGE}
+    ) as run:
         run.param(SCRIPT, IMAGE, component=IMAGE)
         run.trial({SCRIPT: IMAGE}, {IMAGE: 0.5}, selected=True)
         run.component(SCRIPT, IMAGE, {SCRIPT: [IMAGE, {IMAGE: SCRIPT}]})
         run.emit(
             ModelRecorded(
-                run=run.id, node=TRAINER, model=model, name=SCRIPT, format=IMAGE, size=1, features=[SCRIPT], label=IMAGE,
-                input_schema=[{SCRIPT: IMAGE}], output_schema=[], metrics={SCRIPT: IMAGE}, datasets={SCRIPT: dataset},
+                run=run.id,
+                node=TRAINER,
+                model=model,
+                name=SCRIPT,
+                format=IMAGE,
+                size=1,
+                features=[SCRIPT],
+                label=IMAGE,
+                input_schema=[{SCRIPT: IMAGE}],
+                output_schema=[],
+                metrics={SCRIPT: IMAGE},
+                datasets={SCRIPT: dataset},
                 links={"mlflow_run": "r", "mlflow_url": "javascript:document.title='owned'"},
             )  # fmt: skip
         )
@@ -226,7 +241,10 @@ def test_links_of_other_systems_are_made_only_where_they_lead_somewhere() -> Non
     assert Links().dagster_run("r") == ""
     assert Links("/").dagster_run("a/b") == "/runs/a%2Fb"
     assert Links("http://d").dagster_asset("i/model") == "http://d/assets/i/model"
-    assert Links(mlflow="http://m").mlflow_run({"mlflow_run": "r", "mlflow_experiment": "1"}) == "http://m/#/experiments/1/runs/r"
+    assert (
+        Links(mlflow="http://m").mlflow_run({"mlflow_run": "r", "mlflow_experiment": "1"})
+        == "http://m/#/experiments/1/runs/r"
+    )
     assert Links().mlflow_run({"mlflow_url": "javascript:x"}) == ""
     assert Links().mlflow_run({"mlflow_url": "https://m/x"}) == "https://m/x"
 
@@ -241,7 +259,9 @@ def test_a_graph_with_a_cycle_is_drawn_inside_its_frame() -> None:
     numbers = [int(number) for edge in drawing.edges for number in re.findall(r"\d+", edge.path)]
     assert len(drawing.edges) == len(pairs)
     assert max(numbers) <= max(drawing.width, drawing.height)
-    assert all(node.x + node.width <= drawing.width and node.y + node.height <= drawing.height for node in drawing.nodes)
+    assert all(
+        node.x + node.width <= drawing.width and node.y + node.height <= drawing.height for node in drawing.nodes
+    )
 
 
 # --- in a real browser
@@ -279,7 +299,9 @@ def browse(chromium: str, profile: Path, *arguments: str) -> str:
 
 
 @pytest.mark.integration
-def test_a_browser_shows_the_model_and_runs_nothing(chromium: str, served: tuple[str, History, str], tmp_path: Path) -> None:
+def test_a_browser_shows_the_model_and_runs_nothing(
+    chromium: str, served: tuple[str, History, str], tmp_path: Path
+) -> None:
     base, made, hostile = served
     good = browse(chromium, tmp_path / "profile", "--dump-dom", f"{base}/models/{made.trained.model}")
     assert "recommender" in good
@@ -292,7 +314,9 @@ def test_a_browser_shows_the_model_and_runs_nothing(chromium: str, served: tuple
 
 
 @pytest.mark.integration
-def test_a_browser_draws_the_graph_with_its_style(chromium: str, served: tuple[str, History, str], tmp_path: Path) -> None:
+def test_a_browser_draws_the_graph_with_its_style(
+    chromium: str, served: tuple[str, History, str], tmp_path: Path
+) -> None:
     base, _, _ = served
     picture = tmp_path / "ion.png"
     browse(chromium, tmp_path / "profile", f"--screenshot={picture}", "--window-size=1000,700", f"{base}/ions/{ION}")

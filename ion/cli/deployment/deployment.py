@@ -53,8 +53,13 @@ class Deployment:
             self._sweep()
             self._launch(tied=tied)
         self._await(progress or (lambda _service: None))
-        if running is not None and (running.port, running.mlflow_port or self.mlflow_port) != (self.port, self.mlflow_port):
-            raise IonError("other-port", f"the deployment runs already, at {self.web_url}", "use it, or end it first: ion down")
+        if running is not None and (running.port, running.mlflow_port or self.mlflow_port) != (
+            self.port,
+            self.mlflow_port,
+        ):
+            raise IonError(
+                "other-port", f"the deployment runs already, at {self.web_url}", "use it, or end it first: ion down"
+            )
         return running is None
 
     def stop(self) -> bool:
@@ -123,10 +128,18 @@ class Deployment:
         if mlflow_port is not None:
             require_free(HOST, mlflow_port, option="--mlflow-port")
         self._file.unlink(missing_ok=True)
-        plan = {"home": str(self.home.root), "project": str(self.project), "port": self.port, "mlflow_port": mlflow_port}
+        plan = {
+            "home": str(self.home.root),
+            "project": str(self.project),
+            "port": self.port,
+            "mlflow_port": mlflow_port,
+        }
         spawn(
-            [sys.executable, "-m", "ion.cli.deployment.supervisor", json.dumps(plan)], folder=self.project,
-            environment={**os.environ, MARKER: str(self.home.root)}, log=self.logs / "supervisor.log", tied=tied,
+            [sys.executable, "-m", "ion.cli.deployment.supervisor", json.dumps(plan)],
+            folder=self.project,
+            environment={**os.environ, MARKER: str(self.home.root)},
+            log=self.logs / "supervisor.log",
+            tied=tied,
         )
 
     def _await(self, progress: Progress) -> None:
@@ -142,10 +155,12 @@ class Deployment:
                 return
             if state is not None and state.error is not None and not state.alive:
                 raise IonError(**state.error)
-            if state is None and not marked(self.home.root) or state is not None and not state.alive:
+            if (state is None and not marked(self.home.root)) or (state is not None and not state.alive):
                 break
             time.sleep(0.1)
-        raise IonError("start-failed", "the deployment ended while it was starting", f"read {self.logs / 'supervisor.log'}")
+        raise IonError(
+            "start-failed", "the deployment ended while it was starting", f"read {self.logs / 'supervisor.log'}"
+        )
 
     def _sweep(self) -> bool:
         """End what a killed supervisor left; returns whether there was anything."""

@@ -25,11 +25,19 @@ def require_free(host: str, port: int, *, option: str) -> None:
         try:
             probe.bind((host, port))
         except PermissionError as error:
-            raise IonError("port-forbidden", f"port {port} may not be used by this user", f"choose one from 1024 up: {option} {port + 8000}") from error
+            raise IonError(
+                "port-forbidden",
+                f"port {port} may not be used by this user",
+                f"choose one from 1024 up: {option} {port + 8000}",
+            ) from error
         except OSError as error:
             holder = listener(port)
             who = f"by process {holder.pid}: {holder.command[:120]}" if holder else "by a process of another user"
-            raise IonError("port-occupied", f"port {port} is taken {who}", f"end that process, or choose another port: {option} {port + 10}") from error
+            raise IonError(
+                "port-occupied",
+                f"port {port} is taken {who}",
+                f"end that process, or choose another port: {option} {port + 10}",
+            ) from error
 
 
 def listener(port: int) -> Process | None:

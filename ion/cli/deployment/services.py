@@ -62,7 +62,9 @@ class Plan:
             "ION_WEB_URL": f"{self.url}/ion",
             "DAGSTER_HOME": str(home / "dagster"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
-            "MLFLOW_TRACKING_URI": self.home.mlflow_url if self.mlflow_port is None else f"http://{HOST}:{self.mlflow_port}",
+            "MLFLOW_TRACKING_URI": self.home.mlflow_url
+            if self.mlflow_port is None
+            else f"http://{HOST}:{self.mlflow_port}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONUNBUFFERED": "1",
@@ -97,10 +99,22 @@ class Plan:
 
     def _mlflow(self, port: int) -> Service:
         command = (
-            sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
-            "--backend-store-uri", self.home.mlflow_url,
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            self.home.mlflow_url,
             # As a run without the server would write them: both find each other's artifacts.
-            "--no-serve-artifacts", "--default-artifact-root", (self.home.root / "mlflow-artifacts").as_uri(),
+            "--no-serve-artifacts",
+            "--default-artifact-root",
+            (self.home.root / "mlflow-artifacts").as_uri(),
         )
         return Service("mlflow", command, lambda: _answers(f"http://{HOST}:{port}/health"), wave=1)
 
@@ -110,28 +124,52 @@ class Plan:
 
         source = self.project / "workspace.yaml"
         if not source.is_file():
-            raise IonError("no-project", f"there is no workspace.yaml in {self.project}", "run it in a project, or make one: ion init DIR")
+            raise IonError(
+                "no-project",
+                f"there is no workspace.yaml in {self.project}",
+                "run it in a project, or make one: ion init DIR",
+            )
         try:
             entries = yaml.safe_load(source.read_text("utf-8"))["load_from"]
             modules = [entry["python_module"] for entry in entries if "python_module" in entry]
         except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise IonError("bad-workspace", f"{source.name} cannot be read: {error}"[:300], "Dagster's documentation describes the file") from error
+            raise IonError(
+                "bad-workspace",
+                f"{source.name} cannot be read: {error}"[:300],
+                "Dagster's documentation describes the file",
+            ) from error
         services: list[Service] = []
         shared: list[dict[str, object]] = [entry for entry in entries if "python_module" not in entry]
         for module in modules:
             known = {"module_name": module} if isinstance(module, str) else module
             name = str(known.get("location_name") or known["module_name"])
             path = self.sockets / f"{name}.sock"
-            services.append(self._code_server(name, str(known["module_name"]), str(known.get("working_directory", ".")), path))
+            services.append(
+                self._code_server(name, str(known["module_name"]), str(known.get("working_directory", ".")), path)
+            )
             shared.append({"grpc_server": {"socket": str(path), "location_name": name}})
         return services, {"load_from": shared}
 
     def _code_server(self, name: str, module: str, folder: str, path: Path) -> Service:
         command = (
-            sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(path), "--module-name", module,
-            "--working-directory", str((self.project / folder).resolve()), "--location-name", name,
-            "--use-python-environment-entry-point", "--log-level", "warning",
-            "--max-workers", "16",  # one per sensor that polls, and the page
+            sys.executable,
+            "-m",
+            "dagster",
+            "api",
+            "grpc",
+            "--socket",
+            str(path),
+            "--module-name",
+            module,
+            "--working-directory",
+            str((self.project / folder).resolve()),
+            "--location-name",
+            name,
+            "--use-python-environment-entry-point",
+            "--log-level",
+            "warning",
+            "--max-workers",
+            "16",  # one per sensor that polls, and the page
         )
         return Service(f"code {name}", command, lambda: _listens(path), socket=path)
 
@@ -139,7 +177,9 @@ class Plan:
         """Put the project's dagster.yaml where Dagster looks for it under this home."""
         source, folder = self.project / "dagster.yaml", self.home.root / "dagster"
         if not source.is_file():
-            raise IonError("no-project", f"there is no dagster.yaml in {self.project}", "make a project that has one: ion init DIR")
+            raise IonError(
+                "no-project", f"there is no dagster.yaml in {self.project}", "make a project that has one: ion init DIR"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         text = source.read_text("utf-8").replace(_STORAGE, f'"{folder}')
         (folder / "dagster.yaml").write_text(text, "utf-8")
@@ -173,7 +213,9 @@ _DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { healthy required } }
 def _locations_loaded(url: str) -> bool:
     workspace = graphql(url, _LOCATIONS)["workspaceOrError"]
     entries = workspace["locationEntries"] if isinstance(workspace, dict) else []
-    return bool(entries) and all((entry["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation" for entry in entries)
+    return bool(entries) and all(
+        (entry["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation" for entry in entries
+    )
 
 
 def _daemon_healthy(url: str) -> bool:

@@ -98,8 +98,14 @@ class Supervisor:
                 if code == 0 and running.service.once:
                     self._ready(running)
                 elif code is not None or time.monotonic() > until:
-                    what = f"ended with exit code {code}" if code is not None else f"did not answer within {START_S:.0f} s"
-                    raise IonError("start-failed", f"{running.service.name} {what}", f"its log, {self._log(running.service)}, ends:\n{self._tail(running.service)}")
+                    what = (
+                        f"ended with exit code {code}" if code is not None else f"did not answer within {START_S:.0f} s"
+                    )
+                    raise IonError(
+                        "start-failed",
+                        f"{running.service.name} {what}",
+                        f"its log, {self._log(running.service)}, ends:\n{self._tail(running.service)}",
+                    )
                 elif not running.service.once and _is_ready(running.service):
                     self._ready(running)
             self._stop.wait(0.1)
@@ -112,8 +118,11 @@ class Supervisor:
         if service.socket is not None:
             service.socket.unlink(missing_ok=True)
         process = spawn(
-            service.command, folder=self._plan.project, environment=self._plan.environment,
-            log=self._log(service), tied=True,
+            service.command,
+            folder=self._plan.project,
+            environment=self._plan.environment,
+            log=self._log(service),
+            tied=True,
         )
         identity = Process.of(process.pid) or Process(process.pid, 0)
         return _Running(service, process, ServiceState(service.name, identity.pid, identity.started))
@@ -130,7 +139,9 @@ class Supervisor:
                     print(f"{name} ended with exit code {running.process.returncode}; starting it again", flush=True)  # noqa: T201 - its log
                 elif now >= running.restart_at:
                     again = self._launch(running.service)
-                    again.state = replace(again.state, seconds=running.state.seconds, restarts=running.state.restarts + 1)
+                    again.state = replace(
+                        again.state, seconds=running.state.seconds, restarts=running.state.restarts + 1
+                    )
                     self._running[name] = again
                     self._tell()
 
@@ -149,8 +160,13 @@ class Supervisor:
         if own is None:
             raise IonError("no-proc", "/proc is not there", "`ion up` needs Linux; `dagster dev` does not")
         DeploymentState(
-            self._phase, own, self._plan.port, self._plan.mlflow_port, str(self._plan.sockets),
-            tuple(running.state for running in self._running.values()), self._error,
+            self._phase,
+            own,
+            self._plan.port,
+            self._plan.mlflow_port,
+            str(self._plan.sockets),
+            tuple(running.state for running in self._running.values()),
+            self._error,
         ).write(self._file)
 
 
