@@ -61,7 +61,11 @@ def _column_problems(store: GovernanceStore, records: list[tuple[int, Record]]) 
             if columns != (type(record.fact).__name__, record.id, record.agent, record.stamp.us):
                 message = f"it is filed as {name} {row.id} by {row.agent}, its record says otherwise"
                 problems.append(Problem(row.position, "misfiled", message))
+    # A fact told again is kept, but found once.
+    first = {record.id: position for position, record in reversed(records)}
     problems += [
-        Problem(position, "misfiled", "it is filed under no kind of fact") for position in told if position not in found
+        Problem(position, "misfiled", "it is filed under no kind of fact")
+        for position in sorted(first.values())
+        if position not in found
     ]
     return problems

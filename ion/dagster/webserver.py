@@ -18,7 +18,7 @@ from ion.home import Home
 from ion.web import Links, governance_app
 
 if TYPE_CHECKING:
-    from dagster._core.workspace.context import IWorkspaceProcessContext
+    from dagster._core.workspace.context import WorkspaceProcessContext
     from starlette.applications import Starlette
 
 MOUNT = "/ion"
@@ -27,13 +27,13 @@ MOUNT = "/ion"
 class GovernedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # generic over contexts that are Dagster's own
     """Dagster's server, whose catch-all route comes after the governance page."""
 
-    def __init__(self, context: IWorkspaceProcessContext, page: Starlette) -> None:
+    def __init__(self, context: WorkspaceProcessContext, page: Starlette) -> None:
         self._page = page
         super().__init__(context)
 
     def build_routes(self) -> list[BaseRoute]:
         """Return the governance page, then Dagster's own routes."""
-        return [Mount(MOUNT, app=self._page), *super().build_routes()]
+        return [Mount(MOUNT, app=self._page), *super().build_routes()]  # type: ignore[no-untyped-call]  # Dagster's own
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,8 @@ from ion.errors import IonError
 from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunStarted, Recorded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ion.store import GovernanceStore
 
 

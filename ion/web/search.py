@@ -42,21 +42,25 @@ def _matches(store: GovernanceStore, asked: str) -> Iterator[Match]:
     for ion in sorted({record.fact.ion for record in store.find(IonDefined)}):
         if ion == asked:
             yield Match("ION", ion, f"/ions/{quote(ion)}")
-    if len(asked.removeprefix("sha256:")) < _LEAST:
-        return
-    for model in store.find(ModelRecorded, newest_first=True):
-        if _begins(model.fact.model, asked) or model.fact.run == asked:
-            yield Match("model", f"{model.fact.name} {model.fact.model}", f"/models/{model.fact.model}")
-    for dataset in store.find(DatasetRecorded, newest_first=True):
-        if _begins(dataset.fact.digest, asked):
-            yield Match("dataset", f"{dataset.fact.digest}", f"/datasets/{dataset.fact.digest}")
-    for decision in store.find(DecisionMade, newest_first=True):
-        if decision.fact.decision == asked or _begins(decision.fact.envelope_digest, asked):
-            yield Match(
-                "decision", f"{decision.fact.verdict} {decision.fact.decision}", f"/models/{decision.fact.model}"
-            )
     for epoch in store.find(EpochOpened, asked):
-        yield Match("serving epoch", f"{epoch.fact.epoch}", f"/predictions/{epoch.fact.epoch}:0")
+        yield Match("serving epoch", epoch.fact.epoch, f"/predictions/{epoch.fact.epoch}:0")
+    if len(asked.removeprefix("sha256:")) >= _LEAST:
+        yield from _digests(store, asked)
+
+
+def _digests(store: GovernanceStore, asked: str) -> Iterator[Match]:
+    models = [record.fact for record in store.find(ModelRecorded, newest_first=True)]
+    datasets = [record.fact for record in store.find(DatasetRecorded, newest_first=True)]
+    decisions = [record.fact for record in store.find(DecisionMade, newest_first=True)]
+    for model in models:
+        if _begins(model.model, asked) or model.run == asked:
+            yield Match("model", f"{model.name} {model.model}", f"/models/{model.model}")
+    for dataset in datasets:
+        if _begins(dataset.digest, asked):
+            yield Match("dataset", dataset.digest, f"/datasets/{dataset.digest}")
+    for decision in decisions:
+        if decision.decision == asked or _begins(decision.envelope_digest, asked):
+            yield Match("decision", f"{decision.verdict} {decision.decision}", f"/models/{decision.model}")
 
 
 def _begins(digest: str, asked: str) -> bool:

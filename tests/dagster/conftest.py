@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from ion.agent import open_client
 from ion.agent.client import _shared
 from ion.dagster.declaration import declarations, definitions_of
 from ion.dagster.io import ParquetIOManager
-from ion.facts import Fact
+from ion.facts import DecisionMade, Fact
 from ion.graph import define
 from ion.home import Home
 from ion.ids import new_id
@@ -74,13 +75,20 @@ class Scene:
             **options,  # type: ignore[arg-type]
         )
 
-    def train(self, ion: Sequence[dg.AssetsDefinition], weight: float = 1.0, seed: int = 7) -> str:
+    def train(
+        self, ion: Sequence[dg.AssetsDefinition], weight: float = 1.0, seed: int = 7, registered_as: str = ""
+    ) -> str:
         """Materialize patients and recommender; returns the Dagster run."""
         name = ion[0].key.path[0]
-        ops = {f"{name}__patients": {"seed": seed}, f"{name}__recommender": {"weight": weight}}
+        training = {"weight": weight, "registered_as": registered_as}
+        ops = {f"{name}__patients": {"seed": seed}, f"{name}__recommender": training}
         done = self.run(ion, "patients", "recommender", ops=ops)
         assert done.success
         return done.run_id
+
+    def served(self, ion: Sequence[dg.AssetsDefinition]) -> dg.ExecuteInProcessResult:
+        """Materialize the scores of an ION whose model is promoted."""
+        return self.run(ion, "scores")
 
     def tick(self, cursor: str | None = None) -> dg.SensorResult:
         """Let the promotion sensor tick once."""
@@ -88,6 +96,16 @@ class Scene:
         result = promotion.promotion(context)
         assert isinstance(result, dg.SensorResult)
         return result
+
+    def decided(self, count: int, seconds: float = 15.0) -> list[DecisionMade]:
+        """Tick until there are ``count`` decisions and Dagster shows them; returns them, oldest first."""
+        deadline, cursor = time.monotonic() + seconds, None
+        while len(self.facts(DecisionMade)) < count and time.monotonic() < deadline:
+            cursor = self.tick(cursor).cursor
+        self.tick(cursor)
+        decisions = self.facts(DecisionMade)
+        assert len(decisions) == count
+        return decisions
 
     def observe(self, cursor: str | None = None) -> str:
         """Let the observation sensor tick once; returns its cursor."""

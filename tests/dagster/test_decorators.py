@@ -115,7 +115,10 @@ def test_a_training_makes_a_candidate_of_exactly_what_it_read(scene: Scene) -> N
     assert started.code["git"] is False
     assert started.code["folders"] == ["ward"]
     assert started.config == {
-        "ops": {"ward__patients": {"config": {"seed": 7}}, "ward__recommender": {"config": {"weight": 2.0}}}
+        "ops": {
+            "ward__patients": {"config": {"seed": 7}},
+            "ward__recommender": {"config": {"weight": 2.0, "registered_as": ""}},
+        }
     }
     assert [(fact.name, fact.value) for fact in scene.facts(ParamRecorded, started.run)] == [("weight", 2.0)]
     (sent,) = scene.facts(MessageSent)
@@ -143,7 +146,7 @@ def test_a_training_that_raises_leaves_a_failed_run_and_no_candidate(scene: Scen
         run.param("tried", 1)
         raise ZeroDivisionError("the learning rate was zero")
 
-    scene.define([recommender])
+    scene.define([recommender, scene.ion()[2]])
     assert not scene.run([recommender]).success
     (ended,) = scene.facts(NodeRunEnded)
     assert ended.status == "failed"
@@ -175,11 +178,13 @@ def test_a_candidate_whose_materialization_failed_stays_undecided(scene: Scene) 
         run.model("ward/recommender", scene.assets.fitted(run, testing.patients(), 1.0, "ward"))
         raise OSError("died after telling of the model")
 
-    scene.define([recommender])
+    scene.define([recommender, scene.ion()[2]])
     assert not scene.run([recommender]).success
-    assert len(scene.store.candidates()) == 1
-    scene.tick()
-    assert scene.facts(DecisionMade) == []
+    (lost,) = scene.store.candidates()
+    scene.train(scene.ion(), weight=2.0)
+    (decision,) = scene.decided(1)
+    assert decision.run != lost.run
+    assert [candidate.run for candidate in scene.store.candidates(undecided_only=True)] == [lost.run]
 
 
 def test_what_is_no_frame_or_no_model_is_refused(scene: Scene) -> None:
@@ -253,15 +258,16 @@ def test_a_retried_training_succeeds_in_the_end(scene: Scene) -> None:
             raise dg.RetryRequested(max_retries=1)
         return model  # type: ignore[no-any-return]
 
-    scene.define([recommender])
+    scene.define([recommender, scene.ion()[2]])
     assert scene.run([recommender]).success
     assert attempts == [0, 1]
     (started,) = scene.facts(NodeRunStarted)
     assert [fact.status for fact in scene.facts(NodeRunEnded, started.run)] == ["failed", "succeeded"]
     first, second = scene.store.candidates()
     assert first.run == second.run
+    (decision,) = scene.decided(1)
     scene.tick()
-    assert [fact.model for fact in scene.facts(DecisionMade)] in ([second.model], []), "the lost attempt was decided"
+    assert [decision.model] == [fact.model for fact in scene.facts(DecisionMade)] == [second.model]
 
 
 def test_a_retried_dataset_ends_its_node_run_as_succeeded(scene: Scene) -> None:
@@ -279,23 +285,10 @@ def test_a_retried_dataset_ends_its_node_run_as_succeeded(scene: Scene) -> None:
 
 
 def test_config_and_resources_pass_through_and_no_secret_of_a_resource_is_recorded(scene: Scene) -> None:
-    lamp = scene.assets.Lamp
-
-    @training(ion="ward", policy=scene.policy_sets.careful)
-    def recommender(
-        context: dg.AssetExecutionContext,
-        run: ion.NodeRun,
-        config: scene.assets.Training,  # type: ignore[name-defined]
-        bulb: lamp,  # type: ignore[valid-type]
-    ) -> ion.Model:
-        run.param("light", bulb.light())  # type: ignore[attr-defined]
-        run.param("key", context.asset_key.to_user_string())
-        return scene.assets.fitted(run, testing.patients(), config.weight, "ward")  # type: ignore[no-any-return]
-
     done = dg.materialize(
-        [recommender],
+        [scene.assets.lit_ion(scene.policy_sets.careful)],
         instance=scene.instance,
-        resources={"bulb": lamp.configure_at_launch()},
+        resources={"bulb": scene.assets.Lamp.configure_at_launch()},
         run_config={
             "ops": {"ward__recommender": {"config": {"weight": 3.0}}},
             "resources": {"bulb": {"config": {"password": "hunter2-of-the-lamp"}}},
@@ -375,5 +368,5 @@ def test_models_named_apart_have_their_own_approval_and_deployment(scene: Scene)
     assert [assignment.serving_node for assignment in definition.assignments("risk")] == ["ward/scores", "ward/stream"]
     scene.define([risk, scores])
     assert scene.run([risk]).success
-    scene.tick()
+    scene.decided(1)
     assert len(scene.events("ward/risk_approval", observed=True)) == 1, "no declared check: rejected, and shown there"

@@ -35,7 +35,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 class Feed(threading.Thread):
-    """A file of 20 rows, one of them bad, every 20 ms."""
+    """A file of 20 rows, one of them bad, every 50 ms."""
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(daemon=True)
@@ -44,7 +44,7 @@ class Feed(threading.Thread):
         self.positions: set[tuple[str, int]] = set()
 
     def run(self) -> None:
-        while not self.stopping.wait(0.02):
+        while not self.stopping.wait(0.05):
             rows = [f"0.{index},1.5,-2,{self.scene.files}" for index in range(19)] + ["1,2,oops"]
             name = self.scene.feed(rows)
             self.positions |= {(name, line) for line in range(1, 21)}

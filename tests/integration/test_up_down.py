@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import os
 import shutil
 import signal
@@ -13,17 +12,21 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ion.cli.deployment import Deployment
 from ion.cli.deployment.ports import listener
 from ion.cli.deployment.processes import MARKER, Process, end_all, marked, spawn
+from ion.cli.deployment.services import graphql
 from ion.errors import IonError
 from ion.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +80,7 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depl
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own loopback address
         return str(answer.read().decode())
 
 
@@ -131,9 +134,8 @@ def test_everything_answers_and_ctrl_c_leaves_no_process(deployment: Deployment)
     assert "Governance" in get(f"{deployment.web_url}/")
     assert "__NEXT_DATA__" in get(f"{deployment.dagster_url}/runs")  # the catch-all still is Dagster's page
     assert get(f"{deployment.mlflow_url}/health") == "OK"
-    question = b'{"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"}'
-    request = urllib.request.Request(deployment.graphql_url, question, {"Content-Type": "application/json"})
-    nodes = json.loads(urllib.request.urlopen(request, timeout=10).read())["data"]["repositoriesOrError"]["nodes"]
+    question = "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
+    nodes = graphql(deployment.dagster_url, question)["repositoriesOrError"]["nodes"]  # type: ignore[index]
     assert {node["location"]["name"] for node in nodes} == {"assets", "governance"}
     for port in (deployment.port, deployment.mlflow_port):
         addresses = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -160,7 +162,10 @@ def test_everything_answers_and_ctrl_c_leaves_no_process(deployment: Deployment)
 
 @pytest.mark.slow
 def test_a_dead_service_is_started_again_and_down_clears_up_after_a_killed_supervisor(deployment: Deployment) -> None:
-    assert deployment.start()
+    ports = ("--port", str(deployment.port), "--mlflow-port", str(deployment.mlflow_port))
+    at_once = [ion(deployment, "up", "--detach", *ports) for _ in range(2)]
+    said = [command.read_until("Logs") for command in at_once]
+    assert sorted("It runs already" in text for text in said) == [False, True], said
     state = deployment.status()
     assert state is not None
     (webserver,) = [service for service in state.services if service.name == "webserver"]

@@ -8,9 +8,7 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -18,6 +16,8 @@ import uvicorn
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it would rather have a successor of httpx that is not in use here
     from starlette.testclient import TestClient
+
+from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
 from ion.facts import AlertRaised, CheckEvaluated, ModelRecorded, PredictionsCommitted
@@ -27,6 +27,10 @@ from ion.testing import ION, TRAINER, History, make_history
 from ion.web import Links, standalone_app
 from ion.web.network import draw
 from ion.web.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SCRIPT = "<script>document.title='owned'</script>"
 IMAGE = '"><img src=x onerror="document.title=1">'
@@ -216,7 +220,7 @@ def hostile_history(root: Path) -> tuple[History, str]:
                 metrics={SCRIPT: IMAGE},
                 datasets={SCRIPT: dataset},
                 links={"mlflow_run": "r", "mlflow_url": "javascript:document.title='owned'"},
-            )  # fmt: skip
+            )
         )
         run.emit(CheckEvaluated(run=run.id, asset=SCRIPT, name=IMAGE, dataset=dataset, passed=False, severity=SCRIPT))
         run.emit(AlertRaised(scope=run.id, alert=SCRIPT, message=IMAGE))

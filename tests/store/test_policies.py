@@ -169,7 +169,9 @@ def test_source_changed_since_and_then_committed_is_not_what_was_trained(
     assert "git commit" in rejection(deployment.governor().consider(deployment.candidate(trained)))
 
 
-@pytest.mark.parametrize("code", [{}, {"git": True, "source_digest": "sha256:1"}, {"dirty": True, "source_digest": "x"}])
+@pytest.mark.parametrize(
+    "code", [{}, {"git": True, "source_digest": "sha256:1"}, {"dirty": True, "source_digest": "x"}]
+)
 def test_source_that_is_not_known_to_be_committed_rejects(deployment: Deployment, code: dict[str, object]) -> None:
     deployment.train(code=code)
     assert rejection(deployment.govern())

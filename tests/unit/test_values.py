@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from ion.errors import IonError
 from ion.home import Home, web_url
 from ion.ids import PredictionId, checked_node, new_id, observed_id
 from ion.testing import FakeClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EPOCH = "01a1fc11-3ca9-7b19-b45c-caf7a65bfeee"
 
@@ -43,7 +46,9 @@ def test_what_json_cannot_hold_has_no_canonical_bytes(value: object) -> None:
     assert caught.value.code == "not-canonical"
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", "sha256:" + "g" * 64, "SHA256:" + "0" * 64, "sha256:" + "0" * 64 + "\n", 7])
+@pytest.mark.parametrize(
+    "text", ["", "sha256:", "sha256:" + "g" * 64, "SHA256:" + "0" * 64, "sha256:" + "0" * 64 + "\n", 7]
+)
 def test_other_texts_are_no_digest(text: object) -> None:
     with pytest.raises(IonError) as caught:
         checked_digest(text)

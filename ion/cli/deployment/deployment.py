@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ion.cli.deployment.ports import require_free
 from ion.cli.deployment.processes import MARKER, end_all, marked, spawn
 from ion.cli.deployment.services import HOST
 from ion.cli.deployment.state import GRACE_S, START_S, DeploymentState, ServiceState, read_state
 from ion.errors import IonError
-from ion.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ion.home import Home
 
 PORT = 3000
 MLFLOW_PORT = 5000
@@ -45,13 +53,14 @@ class Deployment:
                 ``other-port`` when it runs already, elsewhere.
         """
         self.home.make()
-        running = self.status()
-        if running is not None and running.phase == "stopping":
-            self.stop()
-            running = None
-        if running is None:
-            self._sweep()
-            self._launch(tied=tied)
+        with self._alone():
+            running = self.status()
+            if running is not None and running.phase == "stopping":
+                self.stop()
+                running = None
+            if running is None:
+                self._sweep()
+                self._launch(tied=tied)
         self._await(progress or (lambda _service: None))
         if running is not None and (running.port, running.mlflow_port or self.mlflow_port) != (
             self.port,
@@ -70,7 +79,7 @@ class Deployment:
         """
         state = self.status()
         if state is not None:
-            state.supervisor.send(15)
+            state.supervisor.send(signal.SIGTERM)
             until = time.monotonic() + GRACE_S + 3
             while state.alive and time.monotonic() < until:
                 time.sleep(0.05)
@@ -141,6 +150,17 @@ class Deployment:
             log=self.logs / "supervisor.log",
             tied=tied,
         )
+        until = time.monotonic() + START_S
+        while read_state(self._file) is None and marked(self.home.root) and time.monotonic() < until:
+            time.sleep(0.05)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one caller at a time look whether there is a deployment, and make one."""
+        (self.home.root / "run").mkdir(exist_ok=True)
+        with (self.home.root / "run" / "starting").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _await(self, progress: Progress) -> None:
         told: set[str] = set()

@@ -7,13 +7,17 @@ import os
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ion.cli.deployment.processes import MARKER
 from ion.errors import IonError
-from ion.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ion.home import Home
 
 HOST = "127.0.0.1"
 _STORAGE = '".ion/dagster'

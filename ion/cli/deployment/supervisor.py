@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from ion.errors import IonError
 from ion.home import Home
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
 _LOG_LINES = 12

@@ -21,6 +21,7 @@ class Rows(dg.Config):
 
 class Training(dg.Config):
     weight: float = 1.0
+    registered_as: str = ""
 
 
 class Lamp(dg.ConfigurableResource):
@@ -65,7 +66,9 @@ class Ion:
         return [self.patients, self.recommender, self.scores]
 
 
-def fitted(run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str) -> ion.Model:
+def fitted(
+    run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str, registered_as: str = ""
+) -> ion.Model:
     heldout = patients.iloc[::3].reset_index(drop=True)
     files = {"model.json": testing.linear_model(weight)}
     return ion.Model(
@@ -75,7 +78,18 @@ def fitted(run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str) -
         heldout=run.dataset(f"{name}/heldout", heldout, role="heldout", classification="pii"),
         label="malignant",
         features=testing.FEATURES,
+        links={"mlflow_model": name, "mlflow_version": registered_as} if registered_as else {},
     )
+
+
+def lit_ion(policy: PolicySet) -> dg.AssetsDefinition:
+    @training(ion="ward", policy=policy)
+    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun, config: Training, bulb: Lamp) -> ion.Model:
+        run.param("light", bulb.light())
+        run.param("key", context.asset_key.to_user_string())
+        return fitted(run, testing.patients(), config.weight, "ward")
+
+    return recommender
 
 
 def ion_of(name: str, policy: PolicySet, rows: int = 100) -> Ion:
@@ -88,7 +102,7 @@ def ion_of(name: str, policy: PolicySet, rows: int = 100) -> Ion:
     def recommender(run: ion.NodeRun, patients: pd.DataFrame, config: Training) -> ion.Model:
         """Says who needs a further test."""
         run.param("weight", config.weight)
-        return fitted(run, patients, config.weight, name)
+        return fitted(run, patients, config.weight, name, config.registered_as)
 
     @inference(ion=name, model="recommender", classification="pii")
     def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from ion.decision import Evidence, Policy, PolicySet, Verdict
@@ -17,6 +18,15 @@ def _hangs(evidence: Evidence) -> tuple[Verdict, str]:
     return "approve", "at last"
 
 
+AT_ONCE = 4
+_start = threading.Barrier(AT_ONCE)
+
+
+def _waits(_evidence: Evidence) -> tuple[Verdict, str]:
+    _start.wait(timeout=10.0)
+    return "approve", "everybody is here"
+
+
 def _fails(_evidence: Evidence) -> tuple[Verdict, str]:
     raise RuntimeError("the registry of policies is on fire")
 
@@ -27,4 +37,5 @@ def _set(name: str, *policies: Policy) -> PolicySet:
 
 careful = clinical_low_risk
 hung = _set("hung", Policy("sleeper", {}, _hangs))
+together = _set("together", Policy("rendezvous", {}, _waits))
 failing = _set("failing", Policy("arsonist", {}, _fails))

@@ -1,0 +1,56 @@
+"""A streaming node with a promoted model, made by hand: no Dagster runs while the job's CPU is measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.candidates import pretrained
+from ion.clock import now_us
+from ion.evidence import (
+    ArtifactStore,
+    DecisionStatement,
+    EvidenceReference,
+    PromotionStatement,
+    create_key,
+    load_signer,
+    sign_statement,
+    write_public,
+)
+from ion.ids import new_id
+from ion.serving import pointer_path, write_pointer
+from ion.store import open_store
+from resources.flink.capture_key import ensure_capture_key
+from resources.flink.folders import Folders
+
+if TYPE_CHECKING:
+    from ion.home import Home
+
+NODE = "overhead/predictions"
+_DAY_US = 86_400_000_000
+
+
+def prepare_node(home: Home) -> Folders:
+    """Make keys, a signed promotion of a pre-trained model and the capture key; return the node's folders."""
+    home.keys.mkdir(mode=0o700)
+    create_key(home.keys / "decision.pem")
+    signer = load_signer(home.decision_key_uri)
+    home.decision_public.parent.mkdir()
+    write_public(home.decision_public, signer.public)
+    artifacts = ArtifactStore(home.artifacts)
+    model = artifacts.put_model({"model.json": pretrained(1).scorers[0].to_bytes()}).digest
+    now = now_us()
+    ion, _, node = NODE.partition("/")
+    decision = DecisionStatement(
+        ion=ion, node=node, model=model, candidate_run=new_id(), verdict="approve", reasons=("measured",),
+        policy_uri="policy:bench", policy_digest=model, evidence=(EvidenceReference("ion:model", model),),
+        decided=now, expires=now + _DAY_US, verifier_version="0",
+    )
+    promotion = PromotionStatement(
+        ion=ion, node=node, action="promote", model=model, decision=artifacts.put(sign_statement(decision, signer)),
+        serial=1, cause=new_id(), issued=now, lease_end=now + _DAY_US, on_lease_end="keep",
+    )
+    write_pointer(pointer_path(home.root, NODE), sign_statement(promotion, signer))
+    store = open_store(home.store_url)
+    ensure_capture_key(home, store)
+    store.close()
+    return Folders.of(home, NODE).make()

@@ -1,0 +1,178 @@
+"""What each part of ion costs the streaming job, measured alone: ``python -m bench.parts HOME NODE``.
+
+Run by Flink's interpreter, without Flink. CPU time of this thread and the threads it starts, per event;
+the rates are those of 1,000 predictions a second with the job's default settings. Prints JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.feeding import PERIOD_S
+from bench.plain_scoring import PlainScorer
+from ion.agent import open_client
+from ion.evidence import ArtifactStore
+from ion.home import Home
+from ion.ids import new_id
+from ion.serving import Admitted, CaptureKey
+from resources.flink.capture_key import capture_key_path
+from resources.flink.committed import CommittedFiles
+from resources.flink.journal import Journal
+from resources.flink.scoring import ScorePatients
+from resources.flink.serving import ProcessServing, share
+from resources.flink.settings import JobSettings
+from resources.flink.status import write_status
+from resources.flink.windows import WindowFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENTS = "patients.csv"
+"""Rows to score, under the home: Flink's environment has no data of its own."""
+ROWS_PER_S = 1000
+_FILES = 20
+_REPEATS = 7
+_LOOKS_PER_S = 10
+_HOUR = 3600
+
+
+class _Context:
+    """What the operator asks Flink for."""
+
+    def get_index_of_this_subtask(self) -> int:
+        return 0
+
+    def get_attempt_number(self) -> int:
+        return 0
+
+
+class Parts:
+    """The job's parts on files that this process writes itself."""
+
+    def __init__(self, home: Home, node: str) -> None:
+        self._settings = JobSettings(str(home.root), node)
+        self._folders = self._settings.folders.make()
+        self._client = open_client(home, name="parts", ship=False)
+        self._journal = Journal(self._folders.journal)
+        self._run = self._client.node_run(node, kind="inference")
+        self._serving = ProcessServing(self._settings, self._run.id, self._client, self._journal)
+        answer = self._serving.start()
+        if not isinstance(answer, Admitted):
+            raise TypeError(f"not admitted: {answer}")
+        self._serving.stop()
+        self._admitted = answer
+        share(self._run.id, self._serving)
+        self._governed = ScorePatients(self._settings, self._run.id)
+        self._governed.open(_Context())
+        key = CaptureKey.read(capture_key_path(home))
+        facts = WindowFacts(self._client, ArtifactStore(home.artifacts), self._folders.bins)
+        self._committed = CommittedFiles(self._settings, self._run.id, self._client, self._journal, key, facts)
+        self._patients = (home.root / PATIENTS).read_text().splitlines()
+
+    def stamp(self) -> None:
+        """Print what naming epoch, sequence and model adds to scoring one row."""
+        rows = [(f"{self._folders.inbox}/patients-00000000.csv", line, text) for line, text in enumerate(self._patients, 1)]
+        plain = PlainScorer(str(self._folders.inbox), self._admitted.scorer)
+
+        def scored(scorer: PlainScorer | ScorePatients) -> float:
+            return _cpu(lambda: [None for row in rows for _ in scorer.process_element(row, None)]) / len(rows)
+
+        for scorer in (plain, self._governed):
+            scored(scorer)
+        differences = [scored(self._governed) - scored(plain) for _ in range(10 * _REPEATS)]
+        _tell("epoch stamp per prediction", statistics.median(differences), ROWS_PER_S, len(differences))
+
+    def files(self) -> None:
+        """Print the price of a committed file, of a window, and of a look that finds nothing."""
+        costs = []
+        for _ in range(_FILES):
+            self._commit_file()
+            costs.append(_cpu(self._committed.tell_new))
+        _tell("committed file of 1,000 predictions", statistics.median(costs), 1, len(costs))
+        windows = []
+        for _ in range(_REPEATS):
+            for _ in range(int(self._settings.window_s)):
+                self._commit_file()
+            self._committed.tell_new()
+            windows.append(_cpu(lambda: self._committed.tell_new(last=True)))
+        _tell("window: 5 statistics per 1,000, 31 signatures", statistics.median(windows), 1 / self._settings.window_s, len(windows))
+        time.sleep(2.5)
+        self._looks("a look at the output folder, first minute", 60, "")
+        self._looks("a look at the output folder, full hour", _HOUR, "not in the sum: at the end of an hour's folder")
+
+    def _looks(self, name: str, files: int, extra: str) -> None:
+        folder = self._folders.predictions / "hour"
+        told = []
+        for number in range(files):
+            path = folder / f"predictions-{new_id()}-{number}.csv"
+            path.touch()
+            told.append(path.relative_to(self._folders.root).as_posix())
+        self._journal.files_told(told)
+        def look() -> None:
+            os.utime(folder)  # a folder that gets a file every second is never quiet
+            self._committed.tell_new()
+
+        costs = [_cpu(look) for _ in range(_REPEATS)]
+        _tell(name, statistics.median(costs), _LOOKS_PER_S, len(costs), extra)
+
+    def watch(self) -> None:
+        """Print the price of polling, of a full admission, of a heartbeat and of the idle agent."""
+        serving, folders = self._serving, self._folders
+        _tell("pointer poll", _each(serving._stat), 1000 / self._settings.poll_ms, 1000)  # noqa: SLF001 - a part of it
+        admit = serving._gate.admit  # noqa: SLF001 - as above
+        _tell("full admission check, one signature", _each(lambda: admit(timeout=5.0)), 1, 1000)
+        beat = lambda: write_status(folders.status, "running", pid=1, run=self._run.id, started=1)  # noqa: E731
+        _tell("heartbeat", _each(beat), 1, 1000)
+        before = time.process_time()
+        time.sleep(5.0)
+        _tell("idle agent", (time.process_time() - before) / 5.0, 1, 1)
+
+    def _commit_file(self) -> None:
+        """Write a second of input and the part file that would follow from it."""
+        epoch = self._governed._serving.current()  # noqa: SLF001 - to write what it would
+        first = epoch.seq
+        lines: list[object] = []
+        size = int(ROWS_PER_S * PERIOD_S)
+        for start in range(0, ROWS_PER_S, size):
+            texts = [self._patients[(first + start + row) % len(self._patients)] for row in range(size)]
+            path = self._folders.inbox / f"patients-{first + start:012d}.csv"
+            path.write_text("\n".join(texts) + "\n")
+            for line, text in enumerate(texts, 1):
+                lines += self._governed.process_element((str(path), line, text), None)
+        folder = self._folders.predictions / "hour"
+        folder.mkdir(exist_ok=True)
+        hidden = folder / f".{new_id()}"
+        hidden.write_text("".join(f"{line}\n" for line in lines))
+        hidden.rename(folder / f"predictions-{new_id()}.csv")
+
+
+def _cpu(action: Callable[[], object]) -> float:
+    before = time.thread_time()
+    action()
+    return time.thread_time() - before
+
+
+def _each(action: Callable[[], object], times: int = 1000) -> float:
+    return _cpu(lambda: [action() for _ in range(times)]) / times
+
+
+def _tell(name: str, seconds: float, per_second: float, count: int, extra: str = "") -> None:
+    print(json.dumps({"name": name, "seconds": seconds, "per_second": per_second, "n": count, "extra": extra}), flush=True)
+
+
+def main() -> None:
+    """Measure every part."""
+    parts = Parts(Home(Path(sys.argv[1])), sys.argv[2])
+    parts.stamp()
+    parts.watch()
+    parts.files()
+
+
+if __name__ == "__main__":
+    main()
