@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from ion.errors import IonError
-from ion.facts import KINDS, Record
 from ion.ledger import Problem
+from ion.store import Filed
 from ion.store.refold import refold
 
 if TYPE_CHECKING:
+    from ion.facts import Record
     from ion.store import GovernanceStore
 
 _SHOWN = 3
@@ -43,29 +44,19 @@ def index_problems(store: GovernanceStore, records: list[tuple[int, Record]], *,
 
 
 def _column_problems(store: GovernanceStore, records: list[tuple[int, Record]]) -> list[Problem]:
-    """Find facts whose kind, id, agent or time is stored otherwise than the record says."""
+    """Find facts that are filed under another kind, id, agent, number or time than their record says."""
     told = dict(records)
-    found: set[int] = set()
+    seen: set[str] = set()
     problems: list[Problem] = []
-    for name, kind in KINDS.items():
-        try:
-            rows = store.find(kind)
-        except IonError:
-            return problems  # an unreadable record is told already
-        for row in rows:
-            record = told.get(row.position)
-            if record is None:
-                continue  # appended since
-            found.add(row.position)
-            columns = (name, row.id, row.agent, row.us)
-            if columns != (type(record.fact).__name__, record.id, record.agent, record.stamp.us):
-                message = f"it is filed as {name} {row.id} by {row.agent}, its record says otherwise"
-                problems.append(Problem(row.position, "misfiled", message))
-    # A fact told again is kept, but found once.
-    first = {record.id: position for position, record in reversed(records)}
-    problems += [
-        Problem(position, "misfiled", "it is filed under no kind of fact")
-        for position in sorted(first.values())
-        if position not in found
-    ]
+    for filed in store.filed():
+        record = told.get(filed.position)
+        if record is None:
+            continue  # unreadable, which is told already, or appended since
+        kind, stamp = type(record.fact).__name__, record.stamp
+        says = Filed(filed.position, record.id, record.agent, record.seq, kind, stamp.us, record.id not in seen)
+        seen.add(record.id)
+        if filed != says:
+            names = [field.name for field in fields(Filed) if getattr(filed, field.name) != getattr(says, field.name)]
+            message = f"a {kind} by {record.agent} is filed otherwise than its record says: {', '.join(names)}"
+            problems.append(Problem(filed.position, "misfiled", message))
     return problems

@@ -6,13 +6,14 @@ transaction in which governance itself acts (define, decide, promote, halt).
 """
 
 from ion.store.governance import Command, GovernanceStore, open_store
-from ion.store.reading import Appended, Candidate, Current, Head
+from ion.store.reading import Appended, Candidate, Current, Filed, Head
 
 __all__ = [
     "Appended",
     "Candidate",
     "Command",
     "Current",
+    "Filed",
     "GovernanceStore",
     "Head",
     "open_store",

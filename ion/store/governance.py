@@ -18,7 +18,7 @@ from ion.store import schema
 from ion.store.appending import Append, first_of_each
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.projections import fold
-from ion.store.reading import Appended, Candidate, Current, Head, Reader
+from ion.store.reading import Appended, Candidate, Current, Filed, Head, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -173,6 +173,15 @@ class GovernanceStore:
         with self._engine.connect() as connection:
             for row in connection.execution_options(yield_per=_REBUILD_STEP).execute(query):
                 yield row.position, bytes(row.raw), bytes(row.link)
+
+    def filed(self) -> Iterator[Filed]:
+        """Yield under what each record is filed, in store order: what an audit compares with the records."""
+        table = schema.fact
+        columns = (table.c.position, table.c.id, table.c.agent, table.c.seq, table.c.kind, table.c.us, table.c.first)
+        with self._engine.connect() as connection:
+            rows = connection.execution_options(yield_per=_REBUILD_STEP).execute(select(*columns).order_by(columns[0]))
+            for row in rows.mappings():
+                yield Filed(**row)
 
     def block(self, digest: str) -> bytes | None:
         """Return the ciphertext block with this digest, or None."""

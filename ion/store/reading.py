@@ -57,6 +57,19 @@ class Current:
     halted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """The columns beside a record, by which it is found: copies of what its bytes say."""
+
+    position: int
+    id: str
+    agent: str
+    seq: int
+    kind: str
+    us: int
+    first: bool
+
+
 class Reader:
     """Queries on one connection; shared by the store and a command."""
 

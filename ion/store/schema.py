@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -12,8 +14,25 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
+    cast,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+
+class Bytes(TypeDecorator[bytes]):
+    """Bytes that are read as bytes, also where somebody put text of the same name into SQLite."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[bytes]) -> ColumnElement[bytes]:
+        """Cast on reading: SQLite keeps whatever type it was given, and its driver fails on torn text."""
+        return cast(column, LargeBinary)
+
 
 metadata = MetaData()
 _POSITION = BigInteger().with_variant(Integer(), "sqlite")
@@ -31,7 +50,7 @@ head = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("position", _POSITION, nullable=False),
-    Column("link", LargeBinary, nullable=False),
+    Column("link", Bytes, nullable=False),
 )
 """One row; every append locks it first, so positions are dense and in link order."""
 
@@ -45,8 +64,8 @@ fact = Table(
     Column("kind", String, nullable=False),
     Column("us", BigInteger, nullable=False),
     Column("first", Boolean, nullable=False, comment="false when the same fact id came before"),
-    Column("raw", LargeBinary, nullable=False),
-    Column("link", LargeBinary, nullable=False),
+    Column("raw", Bytes, nullable=False),
+    Column("link", Bytes, nullable=False),
     UniqueConstraint("agent", "seq"),
     Index("ion_fact_kind", "kind", "position"),
 )
@@ -64,7 +83,7 @@ block = Table(
     "ion_block",
     metadata,
     Column("digest", String, primary_key=True),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", Bytes, nullable=False),
 )
 """Ciphertext of captured and quarantined rows; facts hold the digests."""
 
@@ -72,7 +91,7 @@ capture_key = Table(
     "ion_capture_key",
     metadata,
     Column("key", String, primary_key=True),
-    Column("secret", LargeBinary, nullable=False),
+    Column("secret", Bytes, nullable=False),
 )
 """Deleting a row here erases what was captured under it; facts stay verifiable."""
 

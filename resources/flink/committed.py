@@ -95,8 +95,9 @@ class CommittedFiles:
         """
         for root in (self._folders.predictions, self._folders.quarantine):
             for path in root.glob("*/.*"):
-                if path.stat().st_mtime < before:
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # committed, i.e. renamed, just now
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def _new_files(self) -> Iterable[Path]:
         found = []
@@ -109,14 +110,17 @@ class CommittedFiles:
                 # A folder's time has the clock's grain: only one that has been quiet need not be listed.
                 if time.time_ns() - changed > _SETTLED_NS:
                     self._settled[folder] = changed
-        fresh = [path for path in found if self._name(path) not in self._journal.told]
-        return sorted(fresh, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted((path for path in found if self._name(path) not in self._journal.told), key=_written)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folders.root).as_posix()
 
     def _tell_file(self, path: Path) -> None:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            self._gap(self._run, "output file", 1, "it was removed before it was told", path.name)
+            return
         digest = digest_bytes(data)
         try:
             if path.is_relative_to(self._folders.quarantine):
@@ -256,6 +260,14 @@ def _is_json(numbers: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _written(path: Path) -> tuple[int, str]:
+    """Order part files by when they were written; a removed one comes first."""
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except FileNotFoundError:
+        return 0, path.name
 
 
 def _sampled(binding: bytes, share: float) -> bool:

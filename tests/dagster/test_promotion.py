@@ -222,7 +222,7 @@ def test_a_candidate_without_a_materialization_waits_for_it(scene: Scene) -> Non
     for _ in range(4):
         cursor = scene.tick().cursor
     assert [candidate.verdict for candidate in scene.store.candidates()] == [""]
-    other = dg.AssetMaterialization(["ward", "recommender"], tags={"ion/node_run": "another run"})
+    other = dg.AssetMaterialization(["ward", "recommender"], tags={"ion/node_run": "another-run"})
     scene.instance.report_runless_asset_event(other)
     scene.tick(cursor)
     assert scene.facts(DecisionMade) == []

@@ -237,8 +237,11 @@ def test_what_ignores_sigterm_is_killed_and_a_reused_pid_is_not(tmp_path: Path) 
     )
     assert until(5, lambda: (tmp_path / "log").read_text() == "up\n")
     threading.Thread(target=child.wait, daemon=True).start()
-    assert end_all(lambda: marked(tmp_path), grace_s=0.5)
-    assert child.wait(2) == -signal.SIGKILL
+    try:
+        assert end_all(lambda: marked(tmp_path), grace_s=0.5)
+        assert child.wait(2) == -signal.SIGKILL
+    finally:
+        child.kill()
 
     own = Process.of(os.getpid())
     assert own is not None
@@ -254,4 +257,9 @@ def test_a_tied_process_ends_with_its_parent(tmp_path: Path) -> None:
         "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     ran = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
-    assert until(5, lambda: Process.of(int(ran.stdout)) is None)
+    child = Process.of(int(ran.stdout))
+    try:
+        assert until(5, lambda: child is None or not child.alive)
+    finally:
+        if child is not None:
+            child.send(signal.SIGKILL)

@@ -121,7 +121,7 @@ def test_an_erased_key(history: History) -> None:
 
 
 def test_a_block_that_is_gone_or_changed(history: History) -> None:
-    sql(history, "UPDATE ion_block SET body = substr(body, 1, length(body) - 1) || x'00'")
+    sql(history, "UPDATE ion_block SET body = substr(body, 1, length(body) - 1) || x'00'")  # becomes text
     unavailable(history, history.served.predictions[0], "block-differs")
     sql(history, "DELETE FROM ion_block")
     unavailable(history, history.served.predictions[0], "block-missing")

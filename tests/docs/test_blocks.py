@@ -1,0 +1,153 @@
+"""Code in the documentation compiles, commands in it exist with their options, and what is meant to run runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def load_blocks() -> ModuleType:
+    """Import blocks.py beside this file: test folders are not packages."""
+    spec = importlib.util.spec_from_file_location("documentation_blocks", Path(__file__).with_name("blocks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+documentation = load_blocks()
+PYTHON = [block for block in documentation.BLOCKS if block.language == "python"]
+COMMAND = re.compile(r"^\$ (?:\w+=\S+ )*(?:\.venv/bin/)?(ion .*)$")
+LINES = [
+    (str(block), match[1])
+    for block in documentation.BLOCKS
+    if block.language in {"console", "sh", "bash", "shell", ""}
+    for line in block.code.splitlines()
+    if (match := COMMAND.match(line))
+]
+INLINE = [
+    (str(page.relative_to(documentation.CHECKOUT)), text)
+    for page in documentation.PAGES
+    for text in re.findall(r"`(ion [a-z][^`\n]*)`", page.read_text("utf-8"))
+]
+
+
+def problem(line: str) -> str:
+    """Return what is wrong with a command line as written; empty when the command takes it."""
+    from ion.cli import ion
+
+    words = shlex.split(line, comments=True)[1:]
+    context = click.Context(ion, info_name="ion")
+    command: click.Command = ion
+    while isinstance(command, click.Group):
+        if not words:
+            return ""  # a group is named as a whole
+        found = command.get_command(context, words[0])
+        if found is None:
+            return f"there is no command {words[0]!r}"
+        command, words = found, words[1:]
+    return _arguments_problem(command, words)
+
+
+def _arguments_problem(command: click.Command, words: list[str]) -> str:
+    if not words:
+        return ""  # only named
+    with command.make_context(command.name, [], resilient_parsing=True) as context:
+        known = {name for parameter in command.get_params(context) for name in parameter.opts if name.startswith("-")}
+        unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
+        if unknown:
+            return f"{command.name} has no option {unknown[0]}"
+        try:
+            command.make_parser(context).parse_args(list(words))
+        except click.UsageError as error:
+            return error.message
+        places = sum(1 for parameter in command.params if isinstance(parameter, click.Argument))
+        taken = [part for part in command.make_parser(context).parse_args(list(words))[1] if part]
+        return f"{command.name} takes {places} arguments" if taken else ""
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_compiles(block: object) -> None:
+    compile(block.code, str(block), "exec")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("where", "line"), LINES + INLINE, ids=[f"{where} {line}" for where, line in LINES + INLINE])
+def test_a_command_exists_with_these_options(where: str, line: str) -> None:
+    assert problem(line) == "", where
+
+
+@pytest.mark.parametrize("line", ["ion forget", "ion audit guess", "ion predictions wines --newest 3", "ion why a b c"])
+def test_a_wrong_command_is_seen(line: str) -> None:
+    assert problem(line) != ""
+
+
+def test_json_parses() -> None:
+    texts = [block for block in documentation.BLOCKS if block.language == "json"]
+    assert texts
+    for block in texts:
+        json.loads(block.code)
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run in ``folder`` with the state there; the test environment isolates the rest."""
+    environment = {**os.environ, "ION_HOME": str(folder / ".ion"), "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_program_outside_dagster_is_governed_as_described(tmp_path: Path) -> None:
+    page = "docs/how-to/govern-a-program.md"
+    for name in ("readmission.json", "extract.py"):
+        (tmp_path / name).write_text(documentation.marked(page, "file", name))
+    python = (sys.executable,)
+    ion = (sys.executable, "-m", "ion.cli")
+    for command in ((*ion, "define", "--file", "readmission.json"), (*python, "extract.py")):
+        done = run(tmp_path, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    events = json.loads(run(tmp_path, *ion, "timeline", "readmission", "--json").stdout)["events"]
+    kinds = [event["kind"] for event in events]
+    assert {"NodeRunStarted", "DatasetRecorded", "CheckEvaluated", "MessageSent", "NodeRunEnded"} <= set(kinds)
+    audit = run(tmp_path, *ion, "audit", "verify", "--json")
+    assert json.loads(audit.stdout)["problems"] == []
+
+
+def test_the_policy_of_the_page_decides(tmp_path: Path, checkout: Path) -> None:
+    import shutil
+
+    page = "docs/how-to/write-a-policy.md"
+    shutil.copytree(checkout / "policies", tmp_path / "policies", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "policies" / "size.py").write_text(documentation.marked(page, "file", "policies/size.py"))
+    with (tmp_path / "policies" / "catalog.py").open("a") as catalogue:
+        catalogue.write(documentation.marked(page, "append", "policies/catalog.py"))
+    program = """
+import json, pathlib, sys
+from dataclasses import replace
+from ion.testing import Deployment
+from policies import catalog
+from policies.size import no_larger_than
+deployment = Deployment.make(pathlib.Path(sys.argv[1]))
+told = []
+for policies in (catalog.on_devices, replace(catalog.on_devices, policies=(no_larger_than(0),))):
+    deployment.train()
+    (outcome,) = deployment.govern(lambda _: policies)
+    told.append([outcome.verdict, outcome.reasons[-1].policy, len(outcome.reasons)])
+deployment.close()
+print(json.dumps(told))
+"""
+    done = run(tmp_path, sys.executable, "-c", program, str(tmp_path / "state"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["approve", "no_larger_than", 5], ["reject", "no_larger_than", 1]]

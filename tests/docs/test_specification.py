@@ -1,0 +1,120 @@
+"""The test vectors of the specifications, computed with the code and, where it is short, without it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ion.facts import read_record
+from ion.ids import PredictionId
+from ion.ledger import GENESIS, link
+from ion.serving.scorer import LinearScorer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def vector(page: Path, name: str) -> str:
+    """Return the code block that follows ``<!-- vector: name -->``, without its last line end."""
+    found = re.search(rf"<!-- vector: {name} -->\n```\w*\n(.*?)\n```", page.read_text("utf-8"), re.DOTALL)
+    assert found, f"no vector {name} in {page.name}"
+    return found[1]
+
+
+@pytest.fixture
+def records(docs: Path) -> list[bytes]:
+    """The two records of ledger.md."""
+    return [vector(docs / "spec" / "ledger.md", f"record-{number}").encode() for number in (1, 2)]
+
+
+def test_the_records_are_canonical_facts(records: list[bytes]) -> None:
+    for number, raw in enumerate(records):
+        record = read_record(raw)
+        assert (record.agent, record.seq, record.stamp.counter) == ("agent-1", number, number)
+
+
+def test_the_links_follow(docs: Path, records: list[bytes]) -> None:
+    rows = re.findall(r"^\| \d \| `(\w{64})` \| `(\w{64})` \|", (docs / "spec" / "ledger.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == len(records)
+    ours, plain = GENESIS, bytes(32)
+    for raw, (digest, written) in zip(records, rows, strict=True):
+        ours = link(ours, raw)
+        plain = hashlib.sha256(plain + hashlib.sha256(raw).digest()).digest()
+        assert hashlib.sha256(raw).hexdigest() == digest
+        assert ours.hex() == plain.hex() == written
+
+
+def test_a_changed_record_has_another_link(records: list[bytes]) -> None:
+    assert link(GENESIS, records[0]) != link(GENESIS, records[0].replace(b"moved", b"stood"))
+
+
+def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
+    from ion.agent.spool import SpoolWriter, read_frames
+
+    lines = [row.split() for row in vector(docs / "spec" / "spool.md", "spool").splitlines()]
+    heads, size, digest = [row[-1] for row in lines[:2]], int(lines[2][-1]), lines[3][-1]
+    writer = SpoolWriter(tmp_path, "agent-1")
+    writer.append(records[0], b"abc")
+    writer.append(records[1])
+    writer.close()
+    data = (tmp_path / "agent-1" / "facts").read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
+    second = 12 + 32 + len(records[0]) + 3
+    assert [data[:44].hex(), data[second : second + 44].hex()] == heads
+    plain = hashlib.sha256(bytes(32) + data[:12] + records[0] + b"abc").hexdigest()
+    assert heads[0].endswith(plain)
+    frames = list(read_frames(tmp_path / "agent-1", 0, bytes(32)))
+    assert [(frame.record, frame.block) for frame in frames] == [(records[0], b"abc"), (records[1], b"")]
+
+
+def test_the_model_scores_as_specified(docs: Path) -> None:
+    page = docs / "spec" / "model-ion-linear.md"
+    text = page.read_text("utf-8")
+    scorer = LinearScorer.from_bytes(vector(page, "model").encode())
+    assert scorer.to_bytes().decode() == vector(page, "model")
+    assert f"`{scorer.digest}`" in text
+    rows = re.findall(r"^\| `([\d.,]+)` \| `([\d.]+)` \| `(0x[^`]+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert len(rows) == 3
+    for row, shown, bits, label in rows:
+        values = [float(value) for value in row.split(",")]
+        score = scorer.score_row(values)
+        assert (repr(score), score.hex(), scorer.label(score)) == (shown, bits, label)
+        assert float(scorer.score(np.array([values]))[0]).hex() == bits
+
+
+def test_an_output_row_is_read_as_specified(docs: Path) -> None:
+    from resources.flink.rows import quoted, read_predictions, unquoted
+
+    page = docs / "spec" / "predictions.md"
+    (row,) = read_predictions(vector(page, "prediction").encode() + b"\n").rows()
+    identity = str(PredictionId(row.epoch, row.seq))
+    assert str(PredictionId.parse(identity)) == identity
+    assert f"prediction `{identity}`, about line {row.line} of `{unquoted(row.file)}`" in page.read_text("utf-8")
+    assert quoted(unquoted(row.file)) == row.file
+
+
+def test_the_reasons_to_set_a_row_aside_are_those_of_the_code(docs: Path) -> None:
+    from typing import get_args
+
+    from resources.flink.rows import Reason, Unscorable, parse_patient
+
+    text = (docs / "spec" / "predictions.md").read_text("utf-8").partition("| reason | the row |")[2].partition("\n\n")[0]
+    reasons = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
+    assert reasons == list(get_args(Reason))
+    rows = [" ", "1", "1,2,3", "1,x", "1,nan"]
+    assert [found.reason for row in rows if isinstance(found := parse_patient(row, 2), Unscorable)] == reasons
+
+
+def test_a_captured_row_is_read_as_specified() -> None:
+    from ion.serving.captured import CapturedRow, capture_aad
+    from resources.flink.committed import captured_texts
+
+    texts = [*captured_texts([b"1.5,2", None], ["0.25", "0.5"]), CapturedRow((1.5, 2.0), 0.25).to_text().encode()]
+    assert [json.loads(text) for text in (texts[0], texts[2])] == [{"inputs": [1.5, 2], "score": 0.25}] * 2
+    assert texts[1] == b""
+    assert capture_aad("0193f3a2-7c93-7911-8a6e-06ff3ee1fb94", 1024) == b"0193f3a2-7c93-7911-8a6e-06ff3ee1fb94:1024"
