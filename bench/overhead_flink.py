@@ -58,7 +58,7 @@ def measure(pairs: int, seconds: float) -> None:
 def _windows(home: Home, pairs: int, seconds: float) -> list[Window]:
     command = [str(FLINK_PYTHON), "-m", "bench.switched_job", str(home.root), NODE, str(pairs), str(seconds)]
     windows: list[Window] = []
-    with _group(command) as process:
+    with group(command) as process:
         for line in process.stdout or ():
             with suppress(ValueError):
                 windows.append(json.loads(line))
@@ -69,7 +69,7 @@ def _windows(home: Home, pairs: int, seconds: float) -> list[Window]:
 
 
 @contextmanager
-def _group(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def group(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a process in a group of its own, and end the whole group."""
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:

@@ -15,11 +15,12 @@ HEAD = """\
 
 <!-- Written by docs/reference/write_facts.py from ion/facts.py; do not edit. -->
 
-Everything recorded is one of these. A fact says what happened, in the past tense, and never changes; everything that is asked is folded from them.
-Times are integer microseconds UTC, digests `sha256:<hex>`. No fact holds a path of a host or a raw row of data.
+Everything recorded is one of these. A fact says what happened, in the past tense, and never changes; everything that
+is asked is folded from them. Times are integer microseconds UTC, digests `sha256:<hex>`. No field is for a path of a
+host or a raw row of data; the `error` of a run quotes the exception that ended it, whatever that says.
 
-**Found by**: the fields by whose values a fact is found again. *Governance only*: a program that ships such a fact is refused, with an alert.
-The bytes are specified in [ledger.md](../spec/ledger.md).
+**Found by**: the fields by whose values a fact is found again. *Governance only*: a program that ships such a fact is
+refused, with an alert. The bytes are specified in [ledger.md](../spec/ledger.md).
 """
 
 

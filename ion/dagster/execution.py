@@ -14,6 +14,7 @@ from ion.agent.client import shared_client
 from ion.agent.code import code_state, project_of
 from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
 from ion.clock import now_us
+from ion.errors import IonError
 from ion.home import Home
 from ion.ids import observed_id
 
@@ -81,8 +82,18 @@ def split_parameters(function: Callable[..., object]) -> tuple[list[inspect.Para
 
     ``run`` and ``scorer`` are ours; ``config`` and resources stay Dagster's; the rest are upstream
     datasets of the same ION, by name.
+
+    Raises:
+        IonError: ``unresolved-annotation``.
     """
-    hints = get_type_hints(function, include_extras=True)
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise IonError(
+            "unresolved-annotation",
+            f"an annotation of {function.__name__} cannot be read: {error}",
+            "import what it names when the module runs, not only under TYPE_CHECKING",
+        ) from error
     shown: list[inspect.Parameter] = []
     upstream: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 from dagster_webserver.cli import _lifespan
 from dagster_webserver.webserver import DagsterWebserver
-from starlette.routing import BaseRoute, Mount
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
 
 from ion.home import Home
 from ion.web import Links, governance_app
@@ -20,6 +21,7 @@ from ion.web import Links, governance_app
 if TYPE_CHECKING:
     from dagster._core.workspace.context import WorkspaceProcessContext
     from starlette.applications import Starlette
+    from starlette.requests import Request
 
 MOUNT = "/ion"
 
@@ -33,7 +35,12 @@ class GovernedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # generic 
 
     def build_routes(self) -> list[BaseRoute]:
         """Return the governance page, then Dagster's own routes."""
-        return [Mount(MOUNT, app=self._page), *super().build_routes()]  # type: ignore[no-untyped-call]  # Dagster's own
+        own = [Route(MOUNT, _to_page), Mount(MOUNT, app=self._page)]
+        return [*own, *super().build_routes()]  # type: ignore[no-untyped-call]  # Dagster's own
+
+
+def _to_page(_request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{MOUNT}/")
 
 
 @click.command()

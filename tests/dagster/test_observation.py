@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import pandas as pd  # noqa: TC002  Dagster reads the annotations
 import pytest
 
 from ion import testing
@@ -25,7 +26,6 @@ from ion.facts import (
 from ion.ids import new_id
 
 if TYPE_CHECKING:
-    import pandas as pd
     from conftest import Scene
 
     from ion.agent import NodeRun

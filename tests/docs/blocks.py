@@ -1,4 +1,4 @@
-"""Code blocks of the documentation, with what a comment before them says of them."""  # noqa: INP001 - see pyproject
+"""Code blocks of the documentation, with what a comment before them says of them."""
 
 from __future__ import annotations
 

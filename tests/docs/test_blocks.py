@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 
+from tests.docs import blocks as documentation
+
 if TYPE_CHECKING:
-    from types import ModuleType
+    from pathlib import Path
+
+    from tests.docs.blocks import Block
 
 
-def load_blocks() -> ModuleType:
-    """Import blocks.py beside this file: test folders are not packages."""
-    spec = importlib.util.spec_from_file_location("documentation_blocks", Path(__file__).with_name("blocks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-documentation = load_blocks()
 PYTHON = [block for block in documentation.BLOCKS if block.language == "python"]
 COMMAND = re.compile(r"^\$ (?:\w+=\S+ )*(?:\.venv/bin/)?(ion .*)$")
 LINES = [
@@ -82,8 +73,8 @@ def _arguments_problem(command: click.Command, words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
-def test_python_compiles(block: object) -> None:
-    compile(block.code, str(block), "exec")  # type: ignore[attr-defined]
+def test_python_compiles(block: Block) -> None:
+    compile(block.code, str(block), "exec")
 
 
 @pytest.mark.parametrize(("where", "line"), LINES + INLINE, ids=[f"{where} {line}" for where, line in LINES + INLINE])
@@ -126,8 +117,6 @@ def test_a_program_outside_dagster_is_governed_as_described(tmp_path: Path) -> N
 
 
 def test_the_policy_of_the_page_decides(tmp_path: Path, checkout: Path) -> None:
-    import shutil
-
     page = "docs/how-to/write-a-policy.md"
     shutil.copytree(checkout / "policies", tmp_path / "policies", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "policies" / "size.py").write_text(documentation.marked(page, "file", "policies/size.py"))

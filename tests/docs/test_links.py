@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = [page for page in (*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md")))]
+PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s[^)]*)?\)")
 
 
@@ -58,5 +58,11 @@ def test_every_page_is_reached_from_the_map(docs: Path) -> None:
             continue
         reached.add(page)
         targets = (target.partition("#")[0] for target in LINK.findall(prose(page.read_text("utf-8"))))
-        waiting += [aim for target in targets if (aim := (page.parent / target).resolve()).is_relative_to(docs) and aim.is_file()]
-    assert {page.relative_to(docs) for page in docs.rglob("*.md")} - {page.relative_to(docs) for page in reached} == set()
+        waiting += [
+            aim
+            for target in targets
+            if (aim := (page.parent / target).resolve()).is_relative_to(docs) and aim.is_file()
+        ]
+    assert {page.relative_to(docs) for page in docs.rglob("*.md")} - {
+        page.relative_to(docs) for page in reached
+    } == set()

@@ -70,7 +70,9 @@ def error_codes(checkout: Path) -> set[str]:
 
 def first_cells(text: str) -> list[str]:
     """Return the code in the first cell of every table row."""
-    return [name for cell in re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)]
+    return [
+        name for cell in re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)
+    ]
 
 
 def test_every_error_code_is_described_once(checkout: Path, docs: Path) -> None:
@@ -89,9 +91,8 @@ def environment_names(checkout: Path) -> set[str]:
         named = texts_by_name(tree)
         for node in ast.walk(tree):
             key: ast.expr | None = None
-            if isinstance(node, ast.Call) and re.fullmatch(r"os\.environ\.\w+", ast.unparse(node.func)) and node.args:
-                key = node.args[0]
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "os.getenv":
+            function = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and node.args and re.fullmatch(r"os\.environ\.\w+|os\.getenv", function):
                 key = node.args[0]
             elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
                 key = node.slice
@@ -107,14 +108,16 @@ def environment_names(checkout: Path) -> set[str]:
 
 def test_every_environment_variable_is_described(checkout: Path, docs: Path) -> None:
     text = (docs / "reference" / "environment.md").read_text("utf-8")
-    described = {name for name in re.findall(r"`([A-Z][A-Z_]+)`", text)}
+    described = set(re.findall(r"`([A-Z][A-Z_]+)`", text))
     names = environment_names(checkout)
     assert {"ION_HOME", "ION_STORE_URL", "ION_FLINK_LOCK", "JAVA_HOME", "CI"} <= names
     assert sorted(names - described) == []
 
 
 def test_no_variable_is_described_that_nothing_names(checkout: Path, docs: Path) -> None:
-    sources = [path.read_text("utf-8") for folder in (*FOLDERS, "tests/plugins") for path in (checkout / folder).rglob("*.py")]
+    sources = [
+        path.read_text("utf-8") for folder in (*FOLDERS, "tests/plugins") for path in (checkout / folder).rglob("*.py")
+    ]
     sources.append((checkout / "Makefile").read_text("utf-8"))
     for name in first_cells((docs / "reference" / "environment.md").read_text("utf-8")):
         assert any(name in source for source in sources), name
@@ -130,7 +133,9 @@ def test_the_settings_of_the_streaming_job_are_those_of_the_code(docs: Path) -> 
 
     text = (docs / "how-to" / "configure-engines.md").read_text("utf-8").partition("<!-- table: JobSettings -->")[2]
     written = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
-    expected = {item.name: str(item.default) for item in dataclasses.fields(JobSettings) if item.name not in {"home", "node"}}
+    expected = {
+        item.name: str(item.default) for item in dataclasses.fields(JobSettings) if item.name not in {"home", "node"}
+    }
     assert written == expected
 
 
@@ -165,14 +170,24 @@ def test_the_kinds_of_problem_are_those_of_the_audit(checkout: Path, docs: Path)
 def test_the_steps_of_the_gate_are_those_of_the_code(docs: Path) -> None:
     from ion.serving.admission import Step
 
-    table = (docs / "spec" / "pointer.md").read_text("utf-8").partition("| step | passes when |")[2].partition("\n\n")[0]
+    table = (
+        (docs / "spec" / "pointer.md").read_text("utf-8").partition("| step | passes when |")[2].partition("\n\n")[0]
+    )
     assert first_cells(table) == list(get_args(Step))
-    assert set(first_cells((docs / "how-to" / "diagnose.md").read_text("utf-8").partition("## The gate refuses")[2].partition("##")[0])) <= set(get_args(Step))
+    assert set(
+        first_cells(
+            (docs / "how-to" / "diagnose.md").read_text("utf-8").partition("## The gate refuses")[2].partition("##")[0]
+        )
+    ) <= set(get_args(Step))
 
 
 def test_the_tests_that_the_threat_model_names_exist(checkout: Path, docs: Path) -> None:
     named = set(re.findall(r"`(test_\w+)`", (docs / "threat-model.md").read_text("utf-8")))
-    there = {name for path in (checkout / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)}
+    there = {
+        name
+        for path in (checkout / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
     assert len(named) > 30
     assert sorted(named - there) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -39,7 +39,9 @@ def test_the_records_are_canonical_facts(records: list[bytes]) -> None:
 
 
 def test_the_links_follow(docs: Path, records: list[bytes]) -> None:
-    rows = re.findall(r"^\| \d \| `(\w{64})` \| `(\w{64})` \|", (docs / "spec" / "ledger.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| \d \| `(\w{64})` \| `(\w{64})` \|", (docs / "spec" / "ledger.md").read_text("utf-8"), re.MULTILINE
+    )
     assert len(rows) == len(records)
     ours, plain = GENESIS, bytes(32)
     for raw, (digest, written) in zip(records, rows, strict=True):
@@ -91,19 +93,19 @@ def test_an_output_row_is_read_as_specified(docs: Path) -> None:
     from resources.flink.rows import quoted, read_predictions, unquoted
 
     page = docs / "spec" / "predictions.md"
-    (row,) = read_predictions(vector(page, "prediction").encode() + b"\n").rows()
-    identity = str(PredictionId(row.epoch, row.seq))
+    rows = read_predictions(vector(page, "prediction").encode() + b"\n")
+    identity, file = str(PredictionId(rows.epoch[0], rows.seq[0])), rows.file[0]
     assert str(PredictionId.parse(identity)) == identity
-    assert f"prediction `{identity}`, about line {row.line} of `{unquoted(row.file)}`" in page.read_text("utf-8")
-    assert quoted(unquoted(row.file)) == row.file
+    assert f"prediction `{identity}`, about line {rows.line[0]} of `{unquoted(file)}`" in page.read_text("utf-8")
+    assert quoted(unquoted(file)) == file
 
 
 def test_the_reasons_to_set_a_row_aside_are_those_of_the_code(docs: Path) -> None:
-    from typing import get_args
-
     from resources.flink.rows import Reason, Unscorable, parse_patient
 
-    text = (docs / "spec" / "predictions.md").read_text("utf-8").partition("| reason | the row |")[2].partition("\n\n")[0]
+    text = (
+        (docs / "spec" / "predictions.md").read_text("utf-8").partition("| reason | the row |")[2].partition("\n\n")[0]
+    )
     reasons = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
     assert reasons == list(get_args(Reason))
     rows = [" ", "1", "1,2,3", "1,x", "1,nan"]

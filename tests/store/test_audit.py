@@ -13,6 +13,7 @@ from ion.audit import Audit, verify
 from ion.canonical import canonical_bytes
 from ion.evidence import create_key, write_public
 from ion.facts import GapNoted, IonDefined, ParamRecorded, Promoted
+from ion.ids import observed_id
 from ion.ledger import GENESIS, link
 from ion.serving import pointer_path
 from ion.testing import SERVING, History, written
@@ -175,7 +176,7 @@ def test_a_misfiled_fact(history: History, change: str) -> None:
 def test_a_fact_told_twice_is_no_fault(history: History) -> None:
     client = history.deployment.client
     for _ in range(2):
-        client.emit(GapNoted(scope="s", what="x", count=1, reason="told again"), fact_id="the same")
+        client.emit(GapNoted(scope="s", what="x", count=1, reason="told again"), fact_id=observed_id("the same"))
     client.ship()
     assert audit(history).ok
 

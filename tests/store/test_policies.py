@@ -61,10 +61,12 @@ def test_the_newest_result_counts(deployment: Deployment) -> None:
     assert [outcome.verdict for outcome in deployment.govern()] == ["approve"]
 
 
-def test_every_version_that_was_used_needs_its_checks(deployment: Deployment) -> None:
+@pytest.mark.parametrize("unchecked", ["first", "second"])
+def test_every_version_that_was_used_needs_its_checks(deployment: Deployment, unchecked: str) -> None:
     """The features came from two versions of the patients; the checks of only one of them passed."""
-    second = deployment.train(seed=8, checks={"patients": None, "features": True}, materialized=False)
-    trained = deployment.train()
+    passed = {"first": True, "second": True, unchecked: None}
+    second = deployment.train(seed=8, checks={"patients": passed["second"], "features": True}, materialized=False)
+    trained = deployment.train(checks={"patients": passed["first"], "features": True})
     used = DatasetRecorded(
         run=trained.run, name=second.patients.name, role="input", digest=second.patients.digest, uri="", rows=240,
         schema=[], classification="pii", component="features",

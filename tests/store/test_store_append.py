@@ -92,6 +92,7 @@ def test_the_same_sequence_with_another_body_is_refused_with_one_alert(store: Go
     other = written(GapNoted(scope="s", what="other", count=9, reason=""), 0)
     for _ in range(3):
         assert store.append([other]).conflicts == 1
+        assert store.head().position == 2  # the fact and one alert
     assert alerts(store) == [("agent-1", "sequence-conflict")]
     assert [r.fact.count for r in store.find(GapNoted)] == [0]
     assert store.append([gap(7), written(other.fact, 7)]).conflicts == 1  # also within one batch

@@ -137,6 +137,42 @@ def test_statistics_from_many_threads_all_arrive(client: Client, receiver: Memor
     assert told == {f"series{worker}": list(range(2000)) for worker in range(4)}
 
 
+def test_a_run_ends_after_the_statistics_another_thread_is_just_spooling(
+    client: Client, receiver: MemoryReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = client.node_run(NODE, kind="training")
+    packing, go_on, original = threading.Event(), threading.Event(), run._spool_points
+
+    def slowly(*arguments: object) -> None:
+        packing.set()
+        go_on.wait(10)
+        original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "_spool_points", slowly)
+    run.stat("auc", 1.0)
+    assert packing.wait(10)  # the agent's own thread has taken the point
+    ending = threading.Thread(target=run.end)
+    ending.start()
+    time.sleep(0.2)
+    go_on.set()
+    ending.join()
+    client.ship()
+    kinds = [type(record.fact) for record in receiver.records]
+    assert kinds == [NodeRunStarted, StatisticsRecorded, NodeRunEnded]
+
+
+def test_only_one_thread_at_a_time_takes_the_points(client: Client) -> None:
+    run = client.node_run(NODE, kind="training")
+    with client.lock:  # as the agent's own thread holds it while it packs
+        run.stat("auc", 1.0)
+        other = threading.Thread(target=run.pack_statistics)
+        other.start()
+        time.sleep(0.2)
+        assert run.has_points
+    other.join()
+    assert not run.has_points
+
+
 def test_statistics_wait_for_a_disk_that_refuses(
     client: Client, receiver: MemoryReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
