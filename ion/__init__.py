@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from ion.agent.client import Client, open_client, shared_client
 from ion.agent.dataset import DatasetVersion
 from ion.agent.histogram import Histogram
-from ion.agent.run import Model, NodeRun
+from ion.agent.model import Model
+from ion.agent.run import NodeRun
 from ion.errors import IonError
 from ion.home import Home
 from ion.serving.scorer import Scorer

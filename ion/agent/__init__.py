@@ -3,7 +3,8 @@
 from ion.agent.client import Client, open_client
 from ion.agent.dataset import DatasetVersion, dataset_digest, read_parquet
 from ion.agent.histogram import Histogram
-from ion.agent.run import Model, NodeRun
+from ion.agent.model import Model
+from ion.agent.run import NodeRun
 from ion.agent.shipping import ship_agent, ship_all
 
 __all__ = [

@@ -15,7 +15,7 @@ import dagster as dg
 import pandas as pd
 
 from ion.agent.dataset import checked_classification
-from ion.agent.run import Model
+from ion.agent.model import Model
 from ion.dagster.batch import predict
 from ion.dagster.declaration import Declaration
 from ion.dagster.execution import asset_run, read_inputs

@@ -206,6 +206,6 @@ def api_names(text: str) -> list[tuple[str, str]]:
 API = api_names((Path(__file__).resolve().parents[2] / "docs" / "reference" / "python-api.md").read_text("utf-8"))
 
 
-@pytest.mark.parametrize(("module", "name"), API, ids=".".join)
+@pytest.mark.parametrize(("module", "name"), API, ids=[".".join(pair) for pair in API])
 def test_every_name_of_the_python_api_is_there(module: str, name: str) -> None:
     assert hasattr(import_module(module), name)

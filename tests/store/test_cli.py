@@ -382,8 +382,13 @@ def test_define_from_a_file(capsys: pytest.CaptureFixture[str], isolated: Path, 
         ("[" * 100_000, "bad-definition"),
         ('{"ion": "x", "nodes": [{"name": "a", "kind": "magic"}], "edges": []}', "bad-definition"),
         (
-            '{"ion": "x", "nodes": [{"name": "a", "kind": "custom"}], '
-            '"edges": [{"from": "a", "to": "b", "message": "data"}]}',
+            json.dumps(
+                {
+                    "ion": "x",
+                    "nodes": [{"name": "a", "kind": "custom"}],
+                    "edges": [{"from": "a", "to": "b", "message": "data"}],
+                }
+            ),
             "bad-definition",
         ),
     ],

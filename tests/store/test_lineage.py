@@ -185,6 +185,15 @@ def test_whatever_is_missing_is_a_named_hole(history: History, tmp_path: Path, m
     assert answer.as_dict()["complete"] is False
 
 
+def test_a_message_that_another_run_received_is_a_hole(history: History, tmp_path: Path) -> None:
+    def change(fact: Fact) -> Fact:
+        return replace(fact, run="another") if isinstance(fact, MessageReceived) else fact
+
+    answer = asked_of_another_store(history, tmp_path, change)
+    assert [hole.what for hole in answer.gaps] == ["message", "message"]
+    assert [message["received"] for message in answer.messages] == [None, None]
+
+
 def test_a_run_without_source_or_environment_is_a_hole(history: History, tmp_path: Path) -> None:
     def change(fact: Fact) -> Fact:
         return replace(fact, code={}, environment={}) if isinstance(fact, NodeRunStarted) else fact

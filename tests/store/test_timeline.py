@@ -114,6 +114,10 @@ def test_the_same_bytes_of_two_runs_are_two_candidates_and_only_one_is_used(hist
     assert again.model == history.trained.model
     used = {entry.run: entry.predictions for entry in catalogue(history.deployment.store)}
     assert used == {history.trained.run: 5, again.run: 0, history.bad.run: 0}
+    history.deployment.govern()
+    history.deployment.serve(rows=2)
+    used = {entry.run: entry.predictions for entry in catalogue(history.deployment.store)}
+    assert used == {history.trained.run: 5, again.run: 2, history.bad.run: 0}
 
 
 def test_predictions_are_listed_newest_first(history: History) -> None:
