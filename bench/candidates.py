@@ -39,6 +39,10 @@ def _fitted(rows: pd.DataFrame, strength: float) -> LinearScorer:
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     model = LogisticRegression(C=strength, max_iter=1000).fit((inputs - mean) / scale, rows[LABEL].to_numpy())
     return LinearScorer.create(
-        features=FEATURES, mean=mean.tolist(), scale=scale.tolist(), coefficients=model.coef_[0].tolist(),
-        intercept=float(model.intercept_[0]), classes=("benign", LABEL),
+        features=FEATURES,
+        mean=mean.tolist(),
+        scale=scale.tolist(),
+        coefficients=model.coef_[0].tolist(),
+        intercept=float(model.intercept_[0]),
+        classes=("benign", LABEL),
     )

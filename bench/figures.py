@@ -28,24 +28,6 @@ class Figure:
     reached: bool | None = None
     note: str = ""
 
-    @classmethod
-    def single(
-        cls, name: str, value: float, unit: str, n: int, *, target: float | None = None, note: str = ""
-    ) -> Figure:
-        """Return a figure that is one number."""
-        reached = None if target is None else value <= target
-        return cls(name, _short(value), unit, n, target=target, reached=reached, note=note)
-
-    @classmethod
-    def of_samples(
-        cls, name: str, samples: Sequence[float], unit: str, share: float, *, target: float | None = None, note: str = ""
-    ) -> Figure:
-        """Return a quantile of samples, with p50 and p99 beside it."""
-        value = quantile(samples, share)
-        reached = None if target is None else value <= target
-        middle, high = _short(quantile(samples, 0.5)), _short(quantile(samples, 0.99))
-        return cls(name, _short(value), unit, len(samples), middle, high, target, reached, note)
-
     def line(self) -> str:
         """Return the JSON line."""
         return json.dumps(asdict(self))
@@ -59,8 +41,20 @@ class Figure:
             return None
 
 
-def emit(figure: Figure) -> None:
-    """Print a figure at once: what was measured is not lost when a later benchmark fails."""
+def tell(name: str, value: float, unit: str, n: int, *, target: float | None = None, note: str = "") -> None:
+    """Print a figure that is one number, at once: nothing is lost when a later benchmark fails."""
+    reached = None if target is None else value <= target
+    print(Figure(name, _short(value), unit, n, target=target, reached=reached, note=note).line(), flush=True)
+
+
+def tell_samples(
+    name: str, samples: Sequence[float], unit: str, share: float, *, target: float | None = None, note: str = ""
+) -> None:
+    """Print a quantile of samples, with p50 and p99 beside it."""
+    value = quantile(samples, share)
+    reached = None if target is None else value <= target
+    middle, high = _short(quantile(samples, 0.5)), _short(quantile(samples, 0.99))
+    figure = Figure(name, _short(value), unit, len(samples), middle, high, target, reached, note)
     print(figure.line(), flush=True)
 
 
@@ -69,16 +63,25 @@ def table(figures: Sequence[Figure]) -> str:
     rows = [("figure", "value", "unit", "n", "p50", "p99", "target", "reached", "note")]
     rows += [
         (
-            figure.name, _text(figure.value), figure.unit, str(figure.n), _text(figure.p50), _text(figure.p99),
+            figure.name,
+            _text(figure.value),
+            figure.unit,
+            str(figure.n),
+            _text(figure.p50),
+            _text(figure.p99),
             "" if figure.target is None else f"<= {_text(figure.target)}",
-            {True: "yes", False: "NO", None: ""}[figure.reached], figure.note,
+            {True: "yes", False: "NO", None: ""}[figure.reached],
+            figure.note,
         )
         for figure in figures
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numeric = {1, 3, 4, 5, 6}
     lines = [
-        "  ".join(cell.rjust(width) if i in numeric else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if i in numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -41,13 +41,30 @@ def prepare_node(home: Home) -> Folders:
     now = now_us()
     ion, _, node = NODE.partition("/")
     decision = DecisionStatement(
-        ion=ion, node=node, model=model, candidate_run=new_id(), verdict="approve", reasons=("measured",),
-        policy_uri="policy:bench", policy_digest=model, evidence=(EvidenceReference("ion:model", model),),
-        decided=now, expires=now + _DAY_US, verifier_version="0",
+        ion=ion,
+        node=node,
+        model=model,
+        candidate_run=new_id(),
+        verdict="approve",
+        reasons=("measured",),
+        policy_uri="policy:bench",
+        policy_digest=model,
+        evidence=(EvidenceReference("ion:model", model),),
+        decided=now,
+        expires=now + _DAY_US,
+        verifier_version="0",
     )
     promotion = PromotionStatement(
-        ion=ion, node=node, action="promote", model=model, decision=artifacts.put(sign_statement(decision, signer)),
-        serial=1, cause=new_id(), issued=now, lease_end=now + _DAY_US, on_lease_end="keep",
+        ion=ion,
+        node=node,
+        action="promote",
+        model=model,
+        decision=artifacts.put(sign_statement(decision, signer)),
+        serial=1,
+        cause=new_id(),
+        issued=now,
+        lease_end=now + _DAY_US,
+        on_lease_end="keep",
     )
     write_pointer(pointer_path(home.root, NODE), sign_statement(promotion, signer))
     store = open_store(home.store_url)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypedDict
 
 from bench.feeding import feeding, patient_rows
-from bench.figures import Figure, emit
+from bench.figures import tell
 from bench.governed_node import NODE, prepare_node
 from bench.sampling import PairedDifference
 from bench.scene import FLINK_PYTHON, PROJECT, say, temporary_home
@@ -92,8 +92,8 @@ def _report(windows: list[Window]) -> float:
     plain = sum(without for without, _ in pairs) / len(pairs)
     difference = PairedDifference.of(pairs)
     note = f"of the job's CPU without ion ({plain:.3f} of a core: JVM and Python) at {ROWS_PER_S:.0f} predictions/s; {len(slow)} of {len(windows)} windows too slow"
-    emit(Figure.single("overhead-flink.mean", 100 * difference.mean / plain, "%", len(pairs), note=note))
-    emit(Figure.single("overhead-flink.upper95", 100 * difference.upper / plain, "%", len(pairs), target=_TARGET_PERCENT, note=note))
+    tell("overhead-flink.mean", 100 * difference.mean / plain, "%", len(pairs), note=note)
+    tell("overhead-flink.upper95", 100 * difference.upper / plain, "%", len(pairs), target=_TARGET_PERCENT, note=note)
     return plain
 
 
@@ -126,7 +126,20 @@ def _report_parts(home: Home, plain: float) -> None:
         total += 0.0 if part["extra"] else percent
         note = f"{part['seconds'] * 1e6:.3g} us x {part['per_second']:g}/s"
         name = f"overhead-flink.parts.{part['name']}"
-        emit(Figure.single(name, percent, "% of a core", part["n"], note=note + (f"; {part['extra']}" if part["extra"] else "")))
-    emit(Figure.single("overhead-flink.parts.sum", total, "% of a core", 1, note="cost per event x rate, each measured alone on an idle thread"))
+        tell(name, percent, "% of a core", part["n"], note=note + (f"; {part['extra']}" if part["extra"] else ""))
+    tell(
+        "overhead-flink.parts.sum",
+        total,
+        "% of a core",
+        1,
+        note="cost per event x rate, each measured alone on an idle thread",
+    )
     share = 100 * (total / 100) / plain
-    emit(Figure.single("overhead-flink.parts.share", share, "%", 1, target=_TARGET_PERCENT, note=f"the sum as a share of the job's CPU without ion ({plain:.3f} of a core)"))
+    tell(
+        "overhead-flink.parts.share",
+        share,
+        "%",
+        1,
+        target=_TARGET_PERCENT,
+        note=f"the sum as a share of the job's CPU without ion ({plain:.3f} of a core)",
+    )

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bench.figures import Figure, emit
+from bench.figures import tell
 from bench.overhead_flink import group
 from bench.sampling import PairedDifference, quantile
 from bench.scene import PROJECT, say, temporary_home
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TARGET_PERCENT = 1.0
 _IMPORTS = 5
 _IDLE_S = 3.0
-_LIBRARIES = "dagster, dagster_mlflow, dagster_pyspark, matplotlib.pyplot, mlflow, numpy, pandas, pyarrow.parquet, sklearn.metrics"
+_LIBRARIES = "dagster, dagster_mlflow, dagster_pyspark, matplotlib.pyplot, mlflow, numpy, pandas, pyarrow.parquet, sklearn.metrics, sqlalchemy.orm"
 _OURS = "gov_assets.patient_tests.assets, ion.store, ion.agent.client"
 
 
@@ -61,13 +61,45 @@ def _report(
     warm = sum(plain for plain, _ in whole) / len(whole)
     extra = imported + idle * warm  # a warm turn takes no longer than its CPU time on one core
     job = f"of a plain training run's CPU, cold ({cold:.1f} s: Python and JVM)"
-    emit(Figure.single("overhead-spark.added", added.mean, "CPU s", added.pairs, note=f"outside the fit; deviation {added.deviation:.2g} s"))
-    emit(Figure.single("overhead-spark.import", imported, "CPU s", _IMPORTS, note="importing ion after the libraries a plain training imports"))
-    emit(Figure.single("overhead-spark.mean", 100 * (added.mean + extra) / cold, "%", added.pairs, note=job))
-    emit(Figure.single("overhead-spark.upper95", 100 * (added.upper + extra) / cold, "%", added.pairs, target=_TARGET_PERCENT, note=job))
-    emit(Figure.single("overhead-spark.warm.mean", 100 * added.mean / warm, "%", added.pairs, note=f"without imports, of a warm turn's CPU ({warm:.1f} s)"))
-    emit(Figure.single("overhead-spark.warm.whole.mean", 100 * raw.mean / warm, "%", raw.pairs, note="the same with the noise of the fit"))
-    emit(Figure.single("overhead-spark.warm.whole.upper95", 100 * raw.upper / warm, "%", raw.pairs, note="the same with the noise of the fit"))
+    tell(
+        "overhead-spark.added",
+        added.mean,
+        "CPU s",
+        added.pairs,
+        note=f"outside the fit; deviation {added.deviation:.2g} s",
+    )
+    tell(
+        "overhead-spark.import",
+        imported,
+        "CPU s",
+        _IMPORTS,
+        note="importing ion after the libraries a plain training imports",
+    )
+    tell("overhead-spark.mean", 100 * (added.mean + extra) / cold, "%", added.pairs, note=job)
+    tell(
+        "overhead-spark.upper95", 100 * (added.upper + extra) / cold, "%", added.pairs, target=_TARGET_PERCENT, note=job
+    )
+    tell(
+        "overhead-spark.warm.mean",
+        100 * added.mean / warm,
+        "%",
+        added.pairs,
+        note=f"without imports, of a warm turn's CPU ({warm:.1f} s)",
+    )
+    tell(
+        "overhead-spark.warm.whole.mean",
+        100 * raw.mean / warm,
+        "%",
+        raw.pairs,
+        note="the same with the noise of the fit",
+    )
+    tell(
+        "overhead-spark.warm.whole.upper95",
+        100 * raw.upper / warm,
+        "%",
+        raw.pairs,
+        note="the same with the noise of the fit",
+    )
 
 
 def _turns(arguments: list[str]) -> list[dict[str, str | float]]:
@@ -84,7 +116,9 @@ def _turns(arguments: list[str]) -> list[dict[str, str | float]]:
 
 def _import_cost() -> float:
     """Return the median CPU seconds of importing ion where the libraries are imported already."""
-    code = f"import time, {_LIBRARIES}\nbefore = time.process_time()\nimport {_OURS}\nprint(time.process_time() - before)"
+    code = (
+        f"import time, {_LIBRARIES}\nbefore = time.process_time()\nimport {_OURS}\nprint(time.process_time() - before)"
+    )
     command = [sys.executable, "-c", code]
     costs = [
         float(subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -77,7 +77,9 @@ class Parts:
 
     def stamp(self) -> None:
         """Print what naming epoch, sequence and model adds to scoring one row."""
-        rows = [(f"{self._folders.inbox}/patients-00000000.csv", line, text) for line, text in enumerate(self._patients, 1)]
+        rows = [
+            (f"{self._folders.inbox}/patients-00000000.csv", line, text) for line, text in enumerate(self._patients, 1)
+        ]
         plain = PlainScorer(str(self._folders.inbox), self._admitted.scorer)
 
         def scored(scorer: PlainScorer | ScorePatients) -> float:
@@ -101,7 +103,12 @@ class Parts:
                 self._commit_file()
             self._committed.tell_new()
             windows.append(_cpu(lambda: self._committed.tell_new(last=True)))
-        _tell("window: 5 statistics per 1,000, 31 signatures", statistics.median(windows), 1 / self._settings.window_s, len(windows))
+        _tell(
+            "window: 5 statistics per 1,000, 31 signatures",
+            statistics.median(windows),
+            1 / self._settings.window_s,
+            len(windows),
+        )
         time.sleep(2.5)
         self._looks("a look at the output folder, first minute", 60, "")
         self._looks("a look at the output folder, full hour", _HOUR, "not in the sum: at the end of an hour's folder")
@@ -114,6 +121,7 @@ class Parts:
             path.touch()
             told.append(path.relative_to(self._folders.root).as_posix())
         self._journal.files_told(told)
+
         def look() -> None:
             os.utime(folder)  # a folder that gets a file every second is never quiet
             self._committed.tell_new()
@@ -163,7 +171,9 @@ def _each(action: Callable[[], object], times: int = 1000) -> float:
 
 
 def _tell(name: str, seconds: float, per_second: float, count: int, extra: str = "") -> None:
-    print(json.dumps({"name": name, "seconds": seconds, "per_second": per_second, "n": count, "extra": extra}), flush=True)
+    print(
+        json.dumps({"name": name, "seconds": seconds, "per_second": per_second, "n": count, "extra": extra}), flush=True
+    )
 
 
 def main() -> None:

@@ -1,14 +1,16 @@
 """The training of `patient_tests` as a plain Dagster asset: what one would write without ion.
 
-The same Spark search, export, held-out metrics, MLflow run and registration, and ROC plot. Left out is all
-that is there for governance: node run, code state, dataset versions, extraction of the fitted
-pipeline, trials, statistics, training histograms and their plot, the model's manifest, messages, shipping.
+The same Spark search, export, held-out metrics, MLflow run and registration, and the same plots on the
+asset page. Left out is all that is there for governance: node run, code state, dataset versions,
+extraction of the fitted pipeline, trials, statistics, training histograms as facts, the model's manifest,
+messages, shipping.
 """
 
 import dagster as dg
 import pandas as pd
 
 from gov_assets.patient_tests import plots, search
+from gov_assets.patient_tests.assets import _SHOWN as SHOWN
 from gov_assets.patient_tests.data import FEATURES, LABEL
 from gov_assets.patient_tests.search import TrainingConfig
 from resources.mlflow import MlflowTracking
@@ -30,10 +32,12 @@ def model(
         tracked.log(settings, metrics)
         version = tracked.register("plain", {"model.json": scorer.to_bytes()}, {})
     scores = scorer.score(unseen[list(FEATURES)].to_numpy())
+    histograms = search.signature(scorer, known)
     return dg.MaterializeResult(
         metadata={
             **{f"metric {name}": value for name, value in metrics.items()},
             "ROC, held out": dg.MetadataValue.md(plots.roc(unseen[LABEL], scores)),
+            "training histograms": dg.MetadataValue.md(plots.histograms({name: histograms[name] for name in SHOWN})),
             "largest difference to Spark": difference,
             "MLflow version": version,
         }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from bench.feeding import feeding
-from bench.figures import Figure, emit
+from bench.figures import tell_samples
 from bench.scene import PROJECT, say, temporary_home
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def measure(swaps: int) -> None:
                 swap = _swap(store, train, committed, number, models.scorers[number].digest)
                 if number >= _WARM_UP:
                     measured.append(swap)
-                    say(f"swap {len(measured)} of {swaps}: decided after {swap.decided - swap.materialized:.3f} s, predicting after {swap.predicted - swap.materialized:.3f} s")
+                    say(
+                        f"swap {len(measured)} of {swaps}: decided after {swap.decided - swap.materialized:.3f} s, predicting after {swap.predicted - swap.materialized:.3f} s"
+                    )
                 time.sleep(rng.uniform(0.0, _LARGEST_PAUSE_S))
         opened = _epochs(store, measured)
     _report(measured, opened, len(models.scorers[-1].to_bytes()))
@@ -85,12 +87,21 @@ def _report(swaps: list[Swap], opened: list[float], size: int) -> None:
     decision = [swap.decided - swap.materialized for swap in swaps]
     serving = [swap.predicted - swap.decided for swap in swaps]
     whole = [swap.predicted - swap.materialized for swap in swaps]
-    emit(Figure.of_samples("propagation.decision.p99", decision, "s", 0.99, target=_DECISION_P99_S, note="candidate materialized to decision"))
-    emit(Figure.of_samples("propagation.serving.p99", serving, "s", 0.99, note="decision to the first prediction by the new model"))
-    emit(Figure.of_samples("propagation.serving.epoch.p99", opened, "s", 0.99, note="of that, until the fresh epoch is open"))
-    emit(Figure.of_samples("propagation.whole.p50", whole, "s", 0.5, target=_WHOLE_P50_S, note=note))
-    emit(Figure.of_samples("propagation.whole.p99", whole, "s", 0.99, target=_WHOLE_P99_S, note=note))
-    emit(Figure.of_samples("propagation.whole.max", whole, "s", 1.0, note=note))
+    tell_samples(
+        "propagation.decision.p99",
+        decision,
+        "s",
+        0.99,
+        target=_DECISION_P99_S,
+        note="candidate materialized to decision",
+    )
+    tell_samples(
+        "propagation.serving.p99", serving, "s", 0.99, note="decision to the first prediction by the new model"
+    )
+    tell_samples("propagation.serving.epoch.p99", opened, "s", 0.99, note="of that, until the fresh epoch is open")
+    tell_samples("propagation.whole.p50", whole, "s", 0.5, target=_WHOLE_P50_S, note=note)
+    tell_samples("propagation.whole.p99", whole, "s", 0.99, target=_WHOLE_P99_S, note=note)
+    tell_samples("propagation.whole.max", whole, "s", 1.0, note=note)
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def _opened(home: Home) -> Iterator[GovernanceStore]:
 
 def _prepare(home: Home, store: GovernanceStore, models: Pretrained) -> Path:
     """Define the ION and materialize its data; return the streaming node's folder."""
-    from bench.assets import NODE, features, patients, definition
+    from bench.assets import NODE, definition, features, patients
     from ion.graph import define
     from resources.flink.folders import Folders
 
@@ -145,7 +156,10 @@ def _materialize(assets: list[dg.AssetsDefinition], models: Pretrained, config: 
 
     with dg.DagsterInstance.get() as instance:
         done = dg.materialize(
-            ASSETS, selection=assets, instance=instance, run_config=config,
+            ASSETS,
+            selection=assets,
+            instance=instance,
+            run_config=config,
             resources={"io_manager": ParquetIOManager(), "pretrained": models},
         )
     if not done.success:

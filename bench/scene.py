@@ -33,7 +33,7 @@ def temporary_home() -> Iterator[Home]:
     try:
         yield home
     finally:
-        if not os.environ.get("KEEP"): shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def say(text: str) -> None:

@@ -91,8 +91,11 @@ def main() -> None:
     folders = settings.folders.make()
     prepare_environment(settings)
     gate = Gate(
-        pointer_path(home.root, node), ArtifactStore(home.artifacts), TrustRoot.from_files(home.decision_public),
-        node, folders.gate_state,
+        pointer_path(home.root, node),
+        ArtifactStore(home.artifacts),
+        TrustRoot.from_files(home.decision_public),
+        node,
+        folders.gate_state,
     )
     admitted = gate.admit()
     if not isinstance(admitted, Admitted):

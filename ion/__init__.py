@@ -43,9 +43,7 @@ __all__ = [
 ]
 
 
-def node_run(
-    node: str, *, kind: str = "custom", config: Mapping[str, object] | None = None
-) -> NodeRun:
+def node_run(node: str, *, kind: str = "custom", config: Mapping[str, object] | None = None) -> NodeRun:
     """Start a run of ``ion/node`` with this process's own agent; use it in a ``with`` block.
 
     Raises:

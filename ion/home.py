@@ -62,7 +62,7 @@ class Home:
             IonError: ``home-unusable`` when it is a file, or cannot be written.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self.root / ".writable"
             probe.touch()
             probe.unlink(missing_ok=True)
@@ -77,4 +77,4 @@ class Home:
 
 def web_url() -> str:
     """Return where links to the governance page point: ``ION_WEB_URL``, by default as `ion up` serves it."""
-    return os.environ.get("ION_WEB_URL", "http://127.0.0.1:3000/ion").rstrip("/")
+    return (os.environ.get("ION_WEB_URL") or "http://127.0.0.1:3000/ion").rstrip("/")

@@ -47,7 +47,8 @@ def linear_model(
         classes=classes,
     )
     files = {"model.json": scorer.to_bytes()}
-    version = run.dataset(f"{run.node.partition('/')[0]}/heldout", heldout, role="heldout", classification=classification)
+    name = f"{run.node.partition('/')[0]}/heldout"
+    version = run.dataset(name, heldout, role="heldout", classification=classification)
     return ion.Model(
         files=files,
         format=scorer.format,
@@ -65,7 +66,9 @@ def _steps(fitted: Pipeline) -> tuple[StandardScaler, LogisticRegression]:
     kinds = [type(step).__name__ for _, step in fitted.steps]
     if kinds != ["StandardScaler", "LogisticRegression"]:
         raise ion.IonError(
-            "not-linear", f"cannot export a pipeline of {', '.join(kinds)}", "fit StandardScaler, then LogisticRegression"
+            "not-linear",
+            f"cannot export a pipeline of {', '.join(kinds)}",
+            "fit StandardScaler, then LogisticRegression",
         )
     scaler, regression = (step for _, step in fitted.steps)
     if len(regression.classes_) != 2:  # noqa: PLR2004 - a score is one probability

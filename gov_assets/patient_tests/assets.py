@@ -19,26 +19,42 @@ from policies import catalog
 from resources.mlflow import MlflowTracking, TrackedRun
 from resources.spark import Extraction, SparkResource, extract
 
+OWNERS = ("team:oncology-models",)
+
 REGISTERED_AS = "patient_tests"
 """The model's name in the MLflow registry."""
 
 _SHOWN = ("mean_radius", "mean_texture", "mean_concavity", "worst_radius", "worst_area", "prediction")
 
 
-@dataset(ion="patient_tests", node="model", expectations=patients_suite, classification="pii", kinds=("pandas",))
+@dataset(
+    ion="patient_tests",
+    node="model",
+    expectations=patients_suite,
+    classification="pii",
+    owners=OWNERS,
+    kinds=("pandas",),
+)
 def patients() -> pd.DataFrame:
     """Patients with thirty measured numbers each and what the biopsy said."""
     return load_patients()
 
 
-@dataset(ion="patient_tests", node="model", expectations=features_suite, classification="pii", kinds=("pandas",))
+@dataset(
+    ion="patient_tests",
+    node="model",
+    expectations=features_suite,
+    classification="pii",
+    owners=OWNERS,
+    kinds=("pandas",),
+)
 def features(patients: pd.DataFrame) -> pd.DataFrame:
     """The patients, a quarter of them held out of training for good."""
     return with_split(patients)
 
 
-@training(ion="patient_tests", policy=catalog.clinical_low_risk, kinds=("pyspark", "mlflow"))
-def model(
+@training(ion="patient_tests", policy=catalog.clinical_low_risk, owners=OWNERS, kinds=("pyspark", "mlflow"))
+def model(  # noqa: PLR0206 - an asset, not a property
     run: ion.NodeRun,
     features: pd.DataFrame,
     config: TrainingConfig,
@@ -124,5 +140,6 @@ predictions = streaming(
     model="model",
     classification="pii",
     on_lease_end="keep",
+    owners=OWNERS,
     description="Recommendations for incoming patients, by the promoted model, as a Flink job commits them.",
 )

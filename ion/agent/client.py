@@ -11,7 +11,9 @@ import atexit
 import os
 import re
 import threading
+import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ion.agent.receiver import StoreReceiver
@@ -211,14 +213,19 @@ class Client:
             self._receiver.close()
 
     def _work(self) -> None:
-        wait = _FLUSH_SECONDS
-        while not self._stopping.wait(wait):
+        wait, due = _FLUSH_SECONDS, 0.0
+        while not self._stopping.wait(_FLUSH_SECONDS):
             telling = self._dirty or any(run.has_points for run in [*self._runs, *self._ended])
             if not (telling or self._waiting):
+                continue
+            if time.monotonic() < due:  # the store is away: facts become durable as often as ever
+                with suppress(IonError, OSError):
+                    self.flush()
                 continue
             done = self.ship()
             behind = self._receiver is not None and not done
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS) if behind else _FLUSH_SECONDS
+            due = time.monotonic() + wait if behind else 0.0
 
     def forget(self, run: NodeRun) -> None:
         """Stop packing statistics of an ended run, after what other threads are just adding."""

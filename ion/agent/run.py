@@ -304,7 +304,12 @@ class NodeRun:
         if error is None:
             self.end()
         else:
-            self.end("failed", f"{type(error).__name__}: {error}")
+            self.end("failed", failure(error))
+
+
+def failure(error: BaseException) -> str:
+    """Return what a fact may say of an exception: its kind, not its text, which may hold rows and paths."""
+    return f"IonError {error.code}" if isinstance(error, IonError) else type(error).__name__
 
 
 def environment() -> dict[str, object]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+_STORY = "gov_assets.patient_tests.demo:story"
+
 
 @click.command(name="demo")
-@click.option("--story", default="gov_assets.patient_tests.demo:story", show_default=True, help="module:name of the story.")
+@click.option("--story", default=_STORY, show_default=True, help="module:name of the story.")
 @click.option("--keep", is_flag=True, help="Leave everything running; `ion down` ends it.")
 @click.option("--port", default=3000, show_default=True, help="Port of Dagster and the governance page.")
 @click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's page.")

@@ -84,7 +84,8 @@ def _training(tree: Tree, answer: Explanation) -> None:
         branch = _branch(tree, "training" if run["part"] == "training" else "data")
         engine = f", {run['engine']} run {run['engine_run']}" if run.get("engine") else ""
         branch.add(_text(f"{run.get('node', 'unknown node')}, run {run['run']}{engine}"))
-        branch.add(_text(f"{when(run.get('started'))} to {when(run.get('ended'))}, {run.get('status', 'not ended')}"))
+        ended = f"to {when(run['ended'])}, {run['status']}" if "ended" in run else "not ended"
+        branch.add(_text(f"{when(run.get('started')) or 'start unknown'}, {ended}"))
         code = answer.code.get(str(run["run"]))
         if isinstance(code, dict):
             branch.add(_text(_source(code)))
@@ -99,7 +100,8 @@ def _datasets(tree: Tree, answer: Explanation) -> None:
     branch = _branch(tree, "datasets")
     for dataset in answer.datasets:
         about = f"{dataset['name']} {short(dataset['digest'])}, {dataset.get('rows', '?')} rows"
-        leaf = branch.add(_text(f"{about}, {dataset.get('classification') or 'unclassified'}"))
+        use = "read while serving" if "read_by" in dataset else str(dataset.get("classification") or "unclassified")
+        leaf = branch.add(_text(f"{about}, {use}"))
         for check in _rows(dataset.get("checks", [])):
             mark, style = ("✓", "green") if check["passed"] else ("✗", "red")
             leaf.add(_line(mark, style, f"check {check['name']}, {when(check['at'])}"))

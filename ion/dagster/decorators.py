@@ -132,7 +132,12 @@ def training(
 
     def decorate(function: Callable[..., object]) -> dg.AssetsDefinition:
         name = function.__name__
-        details = {"policy_set": policy.reference, "approval": approval, "deployment": deployment}
+        details = {
+            "policy_set": policy.reference,
+            "approval": approval,
+            "deployment": deployment,
+            "owners": list(owners),
+        }
         declaration = Declaration(ion, name, "training", name, details)
 
         def body(context: dg.AssetExecutionContext, **given: object) -> dg.MaterializeResult[object]:
@@ -216,7 +221,7 @@ def streaming(
     classification: str,
     on_lease_end: LeaseEnd = "stop",
     deployment: str = "deployment",
-    kinds: Sequence[str] = ("flink",),
+    owners: Sequence[str] = (),
     description: str = "",
 ) -> dg.AssetSpec:
     """Declare a streaming inference node: a job outside Dagster that the deployment sensor keeps running.
@@ -231,7 +236,9 @@ def streaming(
         deps=[dg.AssetKey([ion, deployment])],
         group_name=ion,
         description=description,
-        kinds=set(kinds),
+        kinds={"flink"},
+        owners=list(owners),
+        tags={"ion": ion, "ion/role": "inference"},
         metadata=Declaration(ion, name, "inference", name, details).metadata(),
     )
 
@@ -249,10 +256,15 @@ def _candidate(
         metadata={
             **{f"metric {metric}": dg.MetadataValue.float(value) for metric, value in model.metrics.items()},
             **shown,
+            **{f"trained on {dataset}": _asset_link(dataset) for dataset in datasets},
             "model digest": dg.MetadataValue.text(digest),
             "governance page": dg.MetadataValue.url(f"{web_url()}/models/{digest}"),
         },
     )
+
+
+def _asset_link(name: str) -> dg.MetadataValue:
+    return dg.MetadataValue.asset(dg.AssetKey(name.split("/")))
 
 
 def _column_schema(schema: Sequence[Mapping[str, str]]) -> dg.TableSchema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 
@@ -44,6 +44,7 @@ def _derived(found: Iterable[Declaration]) -> list[dg.AssetSpec]:
     for item in found:
         if item.role != "training":
             continue
+        owners = list(cast("Sequence[str]", item.details["owners"]))
         approval, deployment = str(item.details["approval"]), str(item.details["deployment"])
         specs += [
             dg.AssetSpec(
@@ -51,6 +52,7 @@ def _derived(found: Iterable[Declaration]) -> list[dg.AssetSpec]:
                 deps=[dg.AssetKey([item.ion, item.name])],
                 group_name=item.ion,
                 kinds={"policy"},
+                owners=owners,
                 description=f"Decisions by `{item.details['policy_set']}` on the candidates of `{item.name}`. "
                 "Written by the promotion sensor: a materialization is an approval, an observation a rejection.",
                 tags={"ion": item.ion, "ion/role": "policy"},
@@ -60,6 +62,7 @@ def _derived(found: Iterable[Declaration]) -> list[dg.AssetSpec]:
                 deps=[dg.AssetKey([item.ion, approval])],
                 group_name=item.ion,
                 kinds={"deployment"},
+                owners=owners,
                 description=f"The promoted version of `{item.name}`: what inference nodes serve from here on.",
                 tags={"ion": item.ion, "ion/role": "deployment"},
             ),

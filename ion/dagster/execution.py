@@ -13,6 +13,7 @@ import pandas as pd
 from ion.agent.client import shared_client
 from ion.agent.code import code_state, project_of
 from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
+from ion.agent.run import failure
 from ion.clock import now_us
 from ion.errors import IonError
 from ion.home import Home
@@ -52,7 +53,7 @@ def asset_run(
     except BaseException as error:
         details = {"status": "failed", "started": started, "ended": now_us()}
         run.component(component, "asset", details)
-        run.end("failed", f"{type(error).__name__}: {error}")
+        run.end("failed", failure(error))
         raise
     run.component(component, "asset", {"status": "succeeded", "started": started, "ended": now_us()})
     run.client.ship()

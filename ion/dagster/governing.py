@@ -12,7 +12,7 @@ from ion.agent.code import code_state
 from ion.decision import Governor, PointerFiles, Promotions, load_policy_set
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
-from ion.evidence.keys import create_key, load_signer, write_public
+from ion.evidence.keys import create_key, load_public, load_signer, write_public
 from ion.graph import assignments
 from ion.serving import pointer_path, read_pointer, write_pointer
 from ion.serving.measure import measure
@@ -34,10 +34,17 @@ def decision_signer(home: Home) -> Signer:
     """Return the signer of decisions; a key file under the home is made on first use (0600).
 
     Raises:
-        IonError: when the key cannot be read.
+        IonError: ``decision-key-lost`` when the deployment trusts a key that is not there any more,
+            ``decision-key-differs`` when it trusts another one, or when the key cannot be read.
     """
     own = home.keys / "decision.pem"
     if home.decision_key_uri == f"file:{own}" and not own.exists():
+        if home.decision_public.exists():
+            raise IonError(
+                "decision-key-lost",
+                "the decision key is gone, while this deployment still trusts its public half",
+                "restore keys/decision.pem from a backup; a new key would make every decision so far worthless",
+            )
         home.make()
         try:
             create_key(own)
@@ -47,6 +54,12 @@ def decision_signer(home: Home) -> Signer:
     signer = load_signer(home.decision_key_uri)
     if not home.decision_public.exists():
         write_public(home.decision_public, signer.public)
+    elif load_public(home.decision_public) != signer.public:
+        raise IonError(
+            "decision-key-differs",
+            "the decision key is not the one whose public half this deployment trusts",
+            "check ION_DECISION_KEY; trust/decision.pub.pem names the trusted key",
+        )
     return signer
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ion.dagster.governing import materialization_of
-from ion.facts import DagsterReported, DecisionMade, IonDefined, ModelRecorded, Promoted
+from ion.facts import DagsterReported, DecisionMade, IonDefined, ModelRecorded, NodeRunStarted, Promoted
 from ion.graph import Definition
 from ion.home import Home, web_url
 
@@ -59,13 +59,15 @@ def _report(store: GovernanceStore, instance: dg.DagsterInstance, record: Record
     ion = decision.node.partition("/")[0]
     made = [r.fact for r in store.find(ModelRecorded, decision.model) if r.fact.run == decision.run]
     approval, deployment = _asset_names(store, ion, made[0].name if made else "")
+    started = store.latest(NodeRunStarted, decision.run)
     tags = {_DECISION: decision.decision, "ion/verdict": decision.verdict}
     source = materialization_of(instance, made[0]) if made else None
     if made and source is not None:
         tags[_POINTER + made[0].name] = str(source)
     since = record.us / 1e6 - _EARLIER_SECONDS
     event = dg.AssetMaterialization if decision.verdict == "approve" else dg.AssetObservation
-    judged = event(asset_key=[ion, approval], metadata=_decision_metadata(decision), tags=tags)
+    upstream = _upstream(made[0].name, started.fact.engine_run if started else "") if made else {}
+    judged = event(asset_key=[ion, approval], metadata={**_decision_metadata(decision), **upstream}, tags=tags)
     shown = {f"{ion}/{approval}": _show(instance, judged, since)}
     for promoted in store.find(Promoted, decision.decision):
         promotion = promoted.fact
@@ -76,6 +78,7 @@ def _report(store: GovernanceStore, instance: dg.DagsterInstance, record: Record
                 "serial": promotion.serial,
                 "replaces": promotion.previous or "nothing: the first model",
                 "node": promotion.node,
+                "approved in": dg.MetadataValue.asset(dg.AssetKey([ion, approval])),
                 "governance page": dg.MetadataValue.url(f"{web_url()}/models/{promotion.model}"),
             },
             tags={
@@ -132,6 +135,14 @@ def _decision_metadata(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]
         "evidence": dg.MetadataValue.json(dict(decision.evidence)),
         "governance page": dg.MetadataValue.url(f"{web_url()}/models/{decision.model}"),
     }
+
+
+def _upstream(model: str, dagster_run: str) -> Mapping[str, dg.MetadataValue]:
+    """Return links to what was decided on: the model asset, and the run that materialized it."""
+    links: dict[str, dg.MetadataValue] = {"decided on": dg.MetadataValue.asset(dg.AssetKey(model.split("/")))}
+    if dagster_run:
+        links["trained in"] = dg.MetadataValue.dagster_run(dagster_run)
+    return links
 
 
 def _cell(text: str) -> str:

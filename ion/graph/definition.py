@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from ion.canonical import digest_json
 from ion.decision import Assignment, RequiredCheck
 from ion.errors import IonError
 from ion.facts import IonDefined
-from ion.store import GovernanceStore
+
+if TYPE_CHECKING:
+    from ion.store import GovernanceStore
 
 
 def definition_schema() -> dict[str, object]:

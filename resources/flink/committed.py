@@ -140,8 +140,16 @@ class CommittedFiles:
             ]
             self._client.emit(
                 PredictionsCommitted(
-                    epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(part), file=self._name(path),
-                    file_digest=digest, sources=sources, us_first=part.us[0], us_last=part.us[-1],
+                    epoch=entry.epoch,
+                    run=entry.run,
+                    first=first,
+                    last=last,
+                    rows=len(part),
+                    file=self._name(path),
+                    file_digest=digest,
+                    sources=sources,
+                    us_first=part.us[0],
+                    us_last=part.us[-1],
                 ),
                 fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
             )
@@ -164,8 +172,13 @@ class CommittedFiles:
         block = seal(captured_texts(inputs, rows.score), self._key, binding)
         self._client.emit(
             InputsCaptured(
-                epoch=entry.epoch, run=entry.run, first=first, last=last, rows=len(rows) - missing,
-                key=self._key.key_id, block=digest_bytes(block),
+                epoch=entry.epoch,
+                run=entry.run,
+                first=first,
+                last=last,
+                rows=len(rows) - missing,
+                key=self._key.key_id,
+                block=digest_bytes(block),
             ),
             block=block,
             fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
@@ -181,8 +194,14 @@ class CommittedFiles:
             block = seal([canonical_bytes(self._quarantined(row)) for row in part], self._key, digest.encode())
             self._client.emit(
                 RowsQuarantined(
-                    run=run, node=self._settings.node, rows=len(part), reasons=reasons,
-                    key=self._key.key_id, block=digest_bytes(block), file=self._name(path), file_digest=digest,
+                    run=run,
+                    node=self._settings.node,
+                    rows=len(part),
+                    reasons=reasons,
+                    key=self._key.key_id,
+                    block=digest_bytes(block),
+                    file=self._name(path),
+                    file_digest=digest,
                 ),
                 block=block,
                 fact_id=observed_id("rows quarantined", digest, run),
@@ -202,8 +221,14 @@ class CommittedFiles:
         return entry
 
     def _gap(
-        self, scope: str, what: str, count: int, reason: str, about: str,
-        first: int | None = None, last: int | None = None,
+        self,
+        scope: str,
+        what: str,
+        count: int,
+        reason: str,
+        about: str,
+        first: int | None = None,
+        last: int | None = None,
     ) -> None:
         self._client.emit(
             GapNoted(scope=scope, what=what, count=count, reason=reason, first=first, last=last),

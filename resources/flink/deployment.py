@@ -106,8 +106,14 @@ class FlinkDeployment:
             command = [str(self.python), "-m", "resources.flink.job", *settings.arguments()]
             with (folders.logs / "job.log").open("ab") as log:
                 process = subprocess.Popen(
-                    command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True, pass_fds=(lock,),
+                    command,
+                    cwd=PROJECT,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(lock,),
                 )
             _STARTED.append(process)
         finally:

@@ -87,7 +87,13 @@ class Folders:
         """Make the folders, for the owner only: they hold rows of people. Return self."""
         self.root.mkdir(parents=True, exist_ok=True)
         for folder in (
-            self.inbox, self.predictions, self.quarantine, self.checkpoints, self.savepoints, self.logs, self.bins
+            self.inbox,
+            self.predictions,
+            self.quarantine,
+            self.checkpoints,
+            self.savepoints,
+            self.logs,
+            self.bins,
         ):
             folder.mkdir(mode=0o700, exist_ok=True)
         return self

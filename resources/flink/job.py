@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ion.agent import open_client
 from ion.agent.code import code_state
+from ion.agent.run import failure
 from ion.clock import now_us
 from ion.errors import IonError
 from ion.evidence import ArtifactStore
@@ -92,8 +93,8 @@ class StreamingJob:
         try:
             outcome = self._serve()
         except Exception as error:  # noqa: BLE001 - whatever Flink raises ends the run as failed
-            traceback.print_exc()  # whole, in the job's log; the fact holds one line
-            self._end("failed", "failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+            traceback.print_exc()  # in the job's log; the fact holds its kind
+            self._end("failed", "failed", failure(error))
             return 1
         self._end(outcome, outcome)
         return 0
@@ -146,7 +147,11 @@ class StreamingJob:
         if now or time.monotonic() - self._beat >= _HEARTBEAT_S:
             self._beat = time.monotonic()
             write_status(
-                self._folders.status, self._state, pid=os.getpid(), run=self._run_id, started=self._started,
+                self._folders.status,
+                self._state,
+                pid=os.getpid(),
+                run=self._run_id,
+                started=self._started,
                 error=self._error,
             )
 
@@ -155,8 +160,13 @@ class StreamingJob:
         self._journal.run_started(self._run_id)
         config = {**self._settings.config(), "restored": self._restore is not None}
         return self._client.node_run(
-            self._settings.node, kind="inference", run_id=self._run_id, config=config, engine="flink",
-            engine_run=uuid.UUID(self._run_id).hex, code=code_state(project, ("resources",)),
+            self._settings.node,
+            kind="inference",
+            run_id=self._run_id,
+            config=config,
+            engine="flink",
+            engine_run=uuid.UUID(self._run_id).hex,
+            code=code_state(project, ("resources",)),
         )
 
     def _close_dead_runs(self) -> None:
@@ -217,9 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return StreamingJob(settings, stopping).execute()
     except IonError as error:
         sys.stderr.write(f"{error}\n")
-        write_status(
-            folders.status, "failed", pid=os.getpid(), run="", started=now_us(), error=error.message
-        )
+        write_status(folders.status, "failed", pid=os.getpid(), run="", started=now_us(), error=error.message)
         return 1
 
 

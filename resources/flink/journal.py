@@ -61,7 +61,8 @@ class Journal:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise IonError(
-                "journal-unusable", f"cannot use the job's journal {path.name}: {error}",
+                "journal-unusable",
+                f"cannot use the job's journal {path.name}: {error}",
                 "move it away: the facts of committed files are then told again, under the same ids",
             ) from error
 

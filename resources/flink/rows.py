@@ -97,8 +97,14 @@ class Predictions:
     def part(self, start: int, end: int) -> Predictions:
         """Return rows ``start`` up to ``end``."""
         return Predictions(
-            self.epoch[start:end], self.seq[start:end], self.model[start:end], self.line[start:end],
-            self.us[start:end], self.score[start:end], self.label[start:end], self.file[start:end],
+            self.epoch[start:end],
+            self.seq[start:end],
+            self.model[start:end],
+            self.line[start:end],
+            self.us[start:end],
+            self.score[start:end],
+            self.label[start:end],
+            self.file[start:end],
         )
 
     def __iter__(self) -> Iterator[Prediction]:
@@ -113,9 +119,7 @@ class Predictions:
         if whole or not count:
             return [self] if count else []
         keys = list(zip(self.epoch, self.seq, strict=True))
-        cuts = [
-            index for index, ((before, seq), key) in enumerate(pairwise(keys), start=1) if key != (before, seq + 1)
-        ]
+        cuts = [index for index, ((before, seq), key) in enumerate(pairwise(keys), start=1) if key != (before, seq + 1)]
         return [self.part(start, end) for start, end in pairwise([0, *cuts, count])]
 
     def files(self) -> list[tuple[str, Sequence[int]]]:

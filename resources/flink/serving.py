@@ -187,7 +187,10 @@ class ProcessServing:
             return
         self._client.emit(
             AdmissionRefused(
-                run=self._run, node=self._settings.node, step=refused.step, reason=refused.reason,
+                run=self._run,
+                node=self._settings.node,
+                step=refused.step,
+                reason=refused.reason,
                 pointer_digest=digest,
             )
         )
@@ -231,9 +234,15 @@ class ProcessServing:
         self._journal.epoch_opened(EpochEntry(epoch.id, self._run, admitted.model, subtask.index))
         self._client.emit(
             EpochOpened(
-                epoch=epoch.id, run=self._run, node=self._settings.node, subtask=subtask.index,
-                attempt=subtask.attempt, models={"champion": admitted.model},
-                decision_digest=admitted.decision, cause=self._cause(admitted), serial=admitted.serial,
+                epoch=epoch.id,
+                run=self._run,
+                node=self._settings.node,
+                subtask=subtask.index,
+                attempt=subtask.attempt,
+                models={"champion": admitted.model},
+                decision_digest=admitted.decision,
+                cause=self._cause(admitted),
+                serial=admitted.serial,
             )
         )
         return epoch
@@ -263,7 +272,8 @@ def shared(run: str) -> ProcessServing:
     """
     if run not in _shared:
         raise IonError(
-            "not-embedded", "the scorer was opened outside the job's own process",
+            "not-embedded",
+            "the scorer was opened outside the job's own process",
             "run the job on the embedded cluster, without _python_worker_execution_mode",
         )
     return _shared[run]

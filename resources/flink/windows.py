@@ -83,17 +83,21 @@ class WindowFacts:
             times.append(max(rows.times[part]))
         for name, points in series.items():
             self._client.emit(
-                StatisticsRecorded(
-                    run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch
-                ),
+                StatisticsRecorded(run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch),
                 fact_id=observed_id("flink statistic", window, rows.entry.epoch, name),
             )
 
     def _signature(self, window: str, rows: EpochRows, name: str, role: str, histogram: Histogram) -> None:
         self._client.emit(
             SignatureRecorded(
-                run=rows.entry.run, name=name, role=role, epoch=rows.entry.epoch, edges=list(histogram.edges),
-                counts=list(histogram.counts), below=histogram.below, above=histogram.above,
+                run=rows.entry.run,
+                name=name,
+                role=role,
+                epoch=rows.entry.epoch,
+                edges=list(histogram.edges),
+                counts=list(histogram.counts),
+                below=histogram.below,
+                above=histogram.above,
             ),
             fact_id=observed_id("flink signature", window, rows.entry.epoch, role, name),
         )

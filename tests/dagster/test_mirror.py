@@ -44,9 +44,7 @@ def alias() -> str | None:
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_alias_follows_promotions_also_after_mlflow_was_down(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_alias_follows_promotions_also_after_mlflow_was_down(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     register(3)
     ion = scene.ion()
     scene.train(ion, weight=1.0, registered_as="1")

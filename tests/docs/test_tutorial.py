@@ -67,6 +67,7 @@ def test_what_the_page_asks_make_for_is_in_a_new_project(project: Path) -> None:
     assert {target for target in targets if f"\n{target}:" not in text} == set()
 
 
+@pytest.mark.slow
 def test_the_tutorial_leads_from_data_to_an_explained_prediction(project: Path) -> None:
     wines = project / ASSETS
     wines.parent.mkdir()

@@ -90,14 +90,31 @@ class Scene:
             path.write_bytes(path.read_bytes().replace(b'intercept":', b'intercept":1', 1))
         now = now_us()
         decision = DecisionStatement(
-            ion="patient_tests", node="predictions", model=model, candidate_run=new_id(), verdict="approve",
-            reasons=("good",), policy_uri="policy:test", policy_digest=model,
-            evidence=(EvidenceReference("metrics", model),), decided=now, expires=now + HOUR_US, verifier_version="0",
+            ion="patient_tests",
+            node="predictions",
+            model=model,
+            candidate_run=new_id(),
+            verdict="approve",
+            reasons=("good",),
+            policy_uri="policy:test",
+            policy_digest=model,
+            evidence=(EvidenceReference("metrics", model),),
+            decided=now,
+            expires=now + HOUR_US,
+            verifier_version="0",
         )
         digest = self.artifacts.put(sign_statement(decision, by))
         statement = PromotionStatement(
-            ion="patient_tests", node="predictions", action="promote", model=model, decision=digest, serial=serial,
-            cause=f"cause-{serial}", issued=now, lease_end=now + HOUR_US, on_lease_end="keep",
+            ion="patient_tests",
+            node="predictions",
+            action="promote",
+            model=model,
+            decision=digest,
+            serial=serial,
+            cause=f"cause-{serial}",
+            issued=now,
+            lease_end=now + HOUR_US,
+            on_lease_end="keep",
         )
         write_pointer(self.pointer, sign_statement(statement, by))
         return model
@@ -105,8 +122,16 @@ class Scene:
     def halt(self, serial: int) -> None:
         now = now_us()
         statement = PromotionStatement(
-            ion="patient_tests", node="predictions", action="halt", model=None, decision=None, serial=serial,
-            cause=f"halt-{serial}", issued=now, lease_end=now + HOUR_US, on_lease_end="stop",
+            ion="patient_tests",
+            node="predictions",
+            action="halt",
+            model=None,
+            decision=None,
+            serial=serial,
+            cause=f"halt-{serial}",
+            issued=now,
+            lease_end=now + HOUR_US,
+            on_lease_end="stop",
         )
         write_pointer(self.pointer, sign_statement(statement, self.signer))
 
@@ -150,13 +175,15 @@ class Scene:
 
     def committed(self) -> list[Prediction]:
         return [
-            row for path in sorted(self.folders.predictions.glob("*/predictions*"))
+            row
+            for path in sorted(self.folders.predictions.glob("*/predictions*"))
             for row in read_predictions(path.read_bytes())
         ]
 
     def set_aside(self) -> list[SetAside]:
         return [
-            row for path in sorted(self.folders.quarantine.glob("*/quarantine*"))
+            row
+            for path in sorted(self.folders.quarantine.glob("*/quarantine*"))
             for row in read_set_aside(path.read_bytes())
         ]
 

@@ -102,13 +102,14 @@ class Play:
         self.claims.holds("why: and to its data, code, decision and policy", datasets, when=bool(why["complete"]))
         again = ion("replay", prediction, allowed=(0, 1))
         seen = f"recorded {again['recorded']}, replayed {again['replayed']}"
-        self.claims.holds("replay: computed again from the record, it is identical", seen, when=again["verdict"] == "identical")
+        same = again["verdict"] == "identical"
+        self.claims.holds("replay: computed again from the record, it is identical", seen, when=same)
         audit = ion("audit", "verify", allowed=(0, 1))
         shown = f"{audit['entries']} facts" if audit["ok"] else audit["problems"]
         self.claims.holds("verify: the whole history holds together", shown, when=bool(audit["ok"]))
 
     @staticmethod
     def _complete(prediction: str) -> Any:  # noqa: ANN401 - a JSON document
-        """The newest prediction's captured input may still be on its way."""
+        """Return the answer once it is complete: the captured input may still be on its way."""
         why = ion("why", prediction, allowed=(0, 1))
         return why if why["complete"] else None

@@ -66,9 +66,7 @@ class Ion:
         return [self.patients, self.recommender, self.scores]
 
 
-def fitted(
-    run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str, registered_as: str = ""
-) -> ion.Model:
+def fitted(run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str, registered_as: str = "") -> ion.Model:
     heldout = patients.iloc[::3].reset_index(drop=True)
     files = {"model.json": testing.linear_model(weight)}
     return ion.Model(

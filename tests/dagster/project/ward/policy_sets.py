@@ -20,10 +20,13 @@ def _hangs(evidence: Evidence) -> tuple[Verdict, str]:
 
 AT_ONCE = 4
 _start = threading.Barrier(AT_ONCE)
+_met: set[int] = set()
 
 
 def _waits(_evidence: Evidence) -> tuple[Verdict, str]:
-    _start.wait(timeout=10.0)
+    if threading.get_ident() not in _met:  # who came late is asked again, alone
+        _met.add(threading.get_ident())
+        _start.wait(timeout=10.0)
     return "approve", "everybody is here"
 
 
