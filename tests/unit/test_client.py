@@ -216,7 +216,7 @@ def test_leaving_by_an_exception_ends_the_run_as_failed(client: Client, receiver
     with pytest.raises(ZeroDivisionError), client.node_run(NODE, kind="training"):
         raise ZeroDivisionError("by zero")
     (ended,) = receiver.facts(NodeRunEnded)
-    assert (ended.status, ended.error) == ("failed", "ZeroDivisionError: by zero")
+    assert (ended.status, ended.error) == ("failed", "ZeroDivisionError")
 
 
 def test_processes_of_one_execution_start_one_run(client: Client, receiver: MemoryReceiver) -> None:
