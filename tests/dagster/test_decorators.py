@@ -150,7 +150,7 @@ def test_a_training_that_raises_leaves_a_failed_run_and_no_candidate(scene: Scen
     assert not scene.run([recommender]).success
     (ended,) = scene.facts(NodeRunEnded)
     assert ended.status == "failed"
-    assert ended.error == "ZeroDivisionError: the learning rate was zero"
+    assert ended.error == "ZeroDivisionError", "its message may quote a row"
     assert [fact.details["status"] for fact in scene.facts(ComponentRan)] == ["failed"]
     assert scene.store.candidates() == []
     assert scene.events("ward/recommender") == []
@@ -220,6 +220,13 @@ def test_declarations_refuse_what_cannot_be_governed() -> None:
             return patients
 
     assert deaf.value.code == "no-scorer"
+    with pytest.raises(IonError, match="TYPE_CHECKING") as unread:
+
+        @dataset(ion="ward", classification="pii")
+        def patients(config: Absent) -> pd.DataFrame:  # type: ignore[name-defined]  # noqa: F821 - that is the point
+            return pd.DataFrame(config)
+
+    assert unread.value.code == "unresolved-annotation"
 
 
 def test_assets_of_one_node_in_one_dagster_run_share_its_run(scene: Scene) -> None:
@@ -232,7 +239,7 @@ def test_assets_of_one_node_in_one_dagster_run_share_its_run(scene: Scene) -> No
         return patients.assign(double=patients["area"] * 2)
 
     @training(ion="ward", policy=scene.policy_sets.careful)
-    def recommender(run: ion.NodeRun, features: pd.DataFrame) -> ion.Model:
+    def recommender(run: ion.NodeRun, features: pd.DataFrame) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
         return scene.assets.fitted(run, features, 1.0, "ward")  # type: ignore[no-any-return]
 
     assert scene.run([patients, features, recommender]).success
@@ -250,7 +257,7 @@ def test_a_retried_training_succeeds_in_the_end(scene: Scene) -> None:
     attempts: list[int] = []
 
     @training(ion="ward", policy=scene.policy_sets.careful)
-    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun) -> ion.Model:
+    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
         attempts.append(context.retry_number)
         model = scene.assets.fitted(run, testing.patients(), 1.0 if context.retry_number else 9.0, "ward")
         if context.retry_number == 0:
@@ -353,9 +360,7 @@ def test_models_named_apart_have_their_own_approval_and_deployment(scene: Scene)
     def scores(scorer: ion.Scorer) -> pd.DataFrame:
         return testing.patients().assign(score=scorer.score(testing.patients()[list(scorer.features)]))
 
-    stream = streaming(
-        ion="ward", name="stream", model="risk", classification="pii", deployment="risk_deployment", kinds=("flink",)
-    )
+    stream = streaming(ion="ward", name="stream", model="risk", classification="pii", deployment="risk_deployment")
     assert scores.asset_deps[scores.key] == {dg.AssetKey(["ward", "risk_deployment"])}
     assert [dep.asset_key for dep in stream.deps] == [dg.AssetKey(["ward", "risk_deployment"])]
     (definition,) = definitions_of(declarations([risk, scores, stream]))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import pandas as pd  # noqa: TC002  Dagster reads the annotations
+import pandas as pd
 import pytest
 
 from ion import testing

@@ -58,7 +58,8 @@ def problem(line: str) -> str:
 def _arguments_problem(command: click.Command, words: list[str]) -> str:
     if not words:
         return ""  # only named
-    with command.make_context(command.name, [], resilient_parsing=True) as context:
+    # As `ion` sets it: click keeps the first help option that a command is asked for.
+    with command.make_context(command.name, [], resilient_parsing=True, help_option_names=["-h", "--help"]) as context:
         known = {name for parameter in command.get_params(context) for name in parameter.opts if name.startswith("-")}
         unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
         if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
@@ -10,9 +11,11 @@ import pandas as pd
 import ion
 from ion import testing
 from ion.dagster import dataset, inference, training
-from ion.decision import PolicySet
 from ion.serving.measure import measure
 from ion.serving.scorer import LINEAR_FORMAT
+
+if TYPE_CHECKING:
+    from ion.decision import PolicySet
 
 
 class Rows(dg.Config):
@@ -82,7 +85,7 @@ def fitted(run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str, r
 
 def lit_ion(policy: PolicySet) -> dg.AssetsDefinition:
     @training(ion="ward", policy=policy)
-    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun, config: Training, bulb: Lamp) -> ion.Model:
+    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun, config: Training, bulb: Lamp) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
         run.param("light", bulb.light())
         run.param("key", context.asset_key.to_user_string())
         return fitted(run, testing.patients(), config.weight, "ward")
@@ -97,13 +100,13 @@ def ion_of(name: str, policy: PolicySet, rows: int = 100) -> Ion:
         return testing.patients(config.seed)
 
     @training(ion=name, policy=policy)
-    def recommender(run: ion.NodeRun, patients: pd.DataFrame, config: Training) -> ion.Model:
+    def recommender(run: ion.NodeRun, patients: pd.DataFrame, config: Training) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
         """Says who needs a further test."""
         run.param("weight", config.weight)
         return fitted(run, patients, config.weight, name, config.registered_as)
 
     @inference(ion=name, model="recommender", classification="pii")
-    def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:
+    def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:  # noqa: PLR0206 - an asset, not a property
         """Scores of all patients."""
         return patients.assign(score=scorer.score(patients[list(scorer.features)].to_numpy()))
 
