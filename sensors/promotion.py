@@ -1,7 +1,8 @@
 """The policy sensor: sees a candidate, has it decided, and reports the decision to Dagster.
 
-It long-polls inside its tick: the sensor daemon looks every five seconds, a tick that waits 4.8 s
-on the store's head leaves no gap, so a decision takes tenths of a second, not seconds.
+It long-polls inside its tick: the sensor daemon looks every five seconds, and a tick that waits almost
+as long on the store's head decides in tenths of a second, not seconds. Between two ticks, and for the five
+seconds more that a tick which was late costs, a thread of the code server goes on.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from ion.home import Home
 
 if TYPE_CHECKING:
     from ion.decision import Governor
+    from dagster._core.instance import InstanceRef
     from ion.store import Candidate
 
-TICK_SECONDS = 4.8
+TICK_SECONDS = 4.5
+BETWEEN_SECONDS = 10.0
+"""Longer than until the daemon's next look. After it, a sensor that was switched off decides nothing more."""
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
 """A policy that has not answered by then has not approved."""
@@ -74,7 +78,44 @@ class Evaluations:
             self.problems.append(f"{candidate.model[:19]}…: {error}")
 
 
+class Relay:
+    """Goes on watching from the end of one tick until the next takes over, or the ticks stop coming."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+
+    def take_over(self) -> None:
+        """End the watch between ticks; nobody watches when this returns."""
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join()
+            self._thread = None
+
+    def hand_over(self, instance: dg.DagsterInstance, reported: int, seconds: float) -> None:
+        """Watch for at most ``seconds``, on an instance of its own: the tick's is closed with the tick."""
+        self._over = threading.Event()
+        arguments = (Home.find(), instance.get_ref(), reported, seconds, self._over)
+        self._thread = threading.Thread(target=_watch_between, args=arguments, daemon=True)
+        self._thread.start()
+
+
+def _watch_between(
+    home: Home, reference: InstanceRef, reported: int, seconds: float, over: threading.Event
+) -> None:
+    try:
+        with dg.DagsterInstance.from_ref(reference) as instance:
+            governor = open_governor(home, instance)
+            try:
+                watch(governor, instance, reported, seconds, over)
+            finally:
+                governor.store.close()
+    except Exception as error:  # noqa: BLE001 - the next tick does the same, and says what is wrong
+        _evaluations.problems.append(f"between ticks: {error}")
+
+
 _evaluations = Evaluations()
+_relay = Relay()
 
 
 @dg.sensor(
@@ -85,21 +126,26 @@ _evaluations = Evaluations()
 )
 def promotion(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Decide, promote and report until the tick's time is over."""
+    _relay.take_over()
     governor = open_governor(Home.find(), context.instance)
     try:
         reported = watch(governor, context.instance, int(context.cursor or 0), TICK_SECONDS)
     finally:
         governor.store.close()
+    _relay.hand_over(context.instance, reported, BETWEEN_SECONDS)
     problems, _evaluations.problems = _evaluations.problems, []
     return dg.SensorResult(cursor=str(reported), skip_reason="; ".join(problems) or None)
 
 
-def watch(governor: Governor, instance: dg.DagsterInstance, reported: int, seconds: float) -> int:
+def watch(
+    governor: Governor, instance: dg.DagsterInstance, reported: int, seconds: float, over: threading.Event | None = None
+) -> int:
     """Decide candidates for ``seconds``; returns the position up to which decisions are reported.
 
     At first every undecided candidate is looked at, afterwards only those that may just have become
     eligible: a training that failed stays undecided for ever, and must not cost more with each fact.
     """
+    over = over or threading.Event()
     deadline = time.monotonic() + seconds
     seen = -1
     waiting: list[Candidate] = []
@@ -113,9 +159,8 @@ def watch(governor: Governor, instance: dg.DagsterInstance, reported: int, secon
         if head != seen:
             reported = report_decisions(governor.store, instance, reported)
             seen = head
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or over.wait(POLL_SECONDS):
             return reported
-        time.sleep(POLL_SECONDS)
 
 
 def _young(governor: Governor, candidates: list[Candidate]) -> list[Candidate]:

@@ -54,7 +54,7 @@ def features(patients: pd.DataFrame) -> pd.DataFrame:
 
 
 @training(ion="patient_tests", policy=catalog.clinical_low_risk, owners=OWNERS, kinds=("pyspark", "mlflow"))
-def model(  # noqa: PLR0206 - an asset, not a property
+def model(
     run: ion.NodeRun,
     features: pd.DataFrame,
     config: TrainingConfig,
