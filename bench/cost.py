@@ -134,7 +134,9 @@ def _scoring() -> None:
 
 def _logging(folder: Path) -> float:
     """Return and print the seconds per record of JSON logging to a file."""
-    logger = logging.Logger("peer")
+    logger = logging.getLogger("bench.peer")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     handler = logging.FileHandler(folder / "peer.jsonl")
     handler.setFormatter(_Json())
     logger.addHandler(handler)

@@ -91,7 +91,9 @@ def _report(windows: list[Window]) -> float:
     pairs = [(pair[False], pair[True]) for pair in by_pair.values()]
     plain = sum(without for without, _ in pairs) / len(pairs)
     difference = PairedDifference.of(pairs)
-    note = f"of the job's CPU without ion ({plain:.3f} of a core: JVM and Python) at {ROWS_PER_S:.0f} predictions/s; {len(slow)} of {len(windows)} windows too slow"
+    note = f"of the job's CPU without ion ({plain:.3f} of a core: JVM and Python) at {ROWS_PER_S:.0f} predictions/s"
+    if slow:
+        note += f"; {len(slow)} of {len(windows)} windows too slow"
     tell("overhead-flink.mean", 100 * difference.mean / plain, "%", len(pairs), note=note)
     tell("overhead-flink.upper95", 100 * difference.upper / plain, "%", len(pairs), target=_TARGET_PERCENT, note=note)
     return plain

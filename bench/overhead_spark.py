@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _TARGET_PERCENT = 1.0
 _IMPORTS = 5
 _IDLE_S = 3.0
-_LIBRARIES = "dagster, dagster_mlflow, dagster_pyspark, matplotlib.pyplot, mlflow, numpy, pandas, pyarrow.parquet, sklearn.metrics, sqlalchemy.orm"
+_LIBRARIES = (
+    "dagster, dagster_mlflow, dagster_pyspark, matplotlib.pyplot, mlflow, numpy, pandas, pyarrow.parquet, "
+    "sklearn.metrics, sqlalchemy.orm"
+)
 _OURS = "gov_assets.patient_tests.assets, ion.store, ion.agent.client"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class PairedDifference:
         return cls(count, mean, deviation, mean + margin)
 
 
+@lru_cache
 def student_t(probability: float, degrees: int) -> float:
     """Return the quantile of Student's t distribution, for ``probability`` in [0.5, 1).
 

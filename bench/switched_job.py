@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pyflink.common import JobClient
 
-WARM_UP_S = 10.0
+WARM_UP_S = 60.0
 SETTLE_S = 1.5
 _MIXED_S = 2.5
 """After the switch until every part file holds rows of one kind: two checkpoints and some."""

@@ -21,8 +21,9 @@ from ion.decision import Reason
 from ion.home import Home
 
 if TYPE_CHECKING:
-    from ion.decision import Governor
     from dagster._core.instance import InstanceRef
+
+    from ion.decision import Governor
     from ion.store import Candidate
 
 TICK_SECONDS = 4.5
@@ -100,9 +101,7 @@ class Relay:
         self._thread.start()
 
 
-def _watch_between(
-    home: Home, reference: InstanceRef, reported: int, seconds: float, over: threading.Event
-) -> None:
+def _watch_between(home: Home, reference: InstanceRef, reported: int, seconds: float, over: threading.Event) -> None:
     try:
         with dg.DagsterInstance.from_ref(reference) as instance:
             governor = open_governor(home, instance)

@@ -239,7 +239,7 @@ def test_assets_of_one_node_in_one_dagster_run_share_its_run(scene: Scene) -> No
         return patients.assign(double=patients["area"] * 2)
 
     @training(ion="ward", policy=scene.policy_sets.careful)
-    def recommender(run: ion.NodeRun, features: pd.DataFrame) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
+    def recommender(run: ion.NodeRun, features: pd.DataFrame) -> ion.Model:
         return scene.assets.fitted(run, features, 1.0, "ward")  # type: ignore[no-any-return]
 
     assert scene.run([patients, features, recommender]).success
@@ -257,7 +257,7 @@ def test_a_retried_training_succeeds_in_the_end(scene: Scene) -> None:
     attempts: list[int] = []
 
     @training(ion="ward", policy=scene.policy_sets.careful)
-    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
+    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun) -> ion.Model:
         attempts.append(context.retry_number)
         model = scene.assets.fitted(run, testing.patients(), 1.0 if context.retry_number else 9.0, "ward")
         if context.retry_number == 0:

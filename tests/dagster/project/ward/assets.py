@@ -85,7 +85,7 @@ def fitted(run: ion.NodeRun, patients: pd.DataFrame, weight: float, name: str, r
 
 def lit_ion(policy: PolicySet) -> dg.AssetsDefinition:
     @training(ion="ward", policy=policy)
-    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun, config: Training, bulb: Lamp) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
+    def recommender(context: dg.AssetExecutionContext, run: ion.NodeRun, config: Training, bulb: Lamp) -> ion.Model:
         run.param("light", bulb.light())
         run.param("key", context.asset_key.to_user_string())
         return fitted(run, testing.patients(), config.weight, "ward")
@@ -100,13 +100,13 @@ def ion_of(name: str, policy: PolicySet, rows: int = 100) -> Ion:
         return testing.patients(config.seed)
 
     @training(ion=name, policy=policy)
-    def recommender(run: ion.NodeRun, patients: pd.DataFrame, config: Training) -> ion.Model:  # noqa: PLR0206 - an asset, not a property
+    def recommender(run: ion.NodeRun, patients: pd.DataFrame, config: Training) -> ion.Model:
         """Says who needs a further test."""
         run.param("weight", config.weight)
         return fitted(run, patients, config.weight, name, config.registered_as)
 
     @inference(ion=name, model="recommender", classification="pii")
-    def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:  # noqa: PLR0206 - an asset, not a property
+    def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:
         """Scores of all patients."""
         return patients.assign(score=scorer.score(patients[list(scorer.features)].to_numpy()))
 
