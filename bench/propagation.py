@@ -64,8 +64,8 @@ def measure(swaps: int) -> None:
                 swap = _swap(store, train, committed, number, models.scorers[number].digest)
                 if number >= _WARM_UP:
                     measured.append(swap)
-                    after = f"{swap.decided - swap.materialized:.3f} s, predicting after {swap.predicted - swap.materialized:.3f} s"
-                    say(f"swap {len(measured)} of {swaps}: decided after {after}")
+                    decided, predicting = swap.decided - swap.materialized, swap.predicted - swap.materialized
+                    say(f"swap {len(measured)}: decided after {decided:.3f} s, predicting after {predicting:.3f} s")
                 time.sleep(rng.uniform(0.0, _LARGEST_PAUSE_S))
         opened = _epochs(store, measured)
     _report(measured, opened, len(models.scorers[-1].to_bytes()))

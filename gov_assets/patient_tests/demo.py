@@ -15,16 +15,19 @@ story = Story(
             title="a first model, on four of the measurements",
             config={"features": 4},
             verdict="approve",
+            again="reject",  # worse than the one that serves by then
         ),
         Training(
             title="a better one, on all thirty",
             config={"features": 30},
             verdict="approve",
+            again="approve",
         ),
         Training(
             title="a bad one, half of its labels corrupted",
             config={"label_noise": 0.5},
             verdict="reject",
+            again="reject",
         ),
     ),
     feed=(sys.executable, "-m", "gov_assets.patient_tests.feed", "--rate", "50"),

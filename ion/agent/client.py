@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ion.agent.receiver import StoreReceiver
@@ -38,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
 class Client:
-    """One agent: spools facts, flushes every 50 ms, and ships them when given a receiver.
+    """One agent: spools facts, flushes within 50 ms, and ships them when given a receiver.
 
     Raises:
         IonError: ``home-unusable``, ``spool-unusable`` or ``bad-agent-name``.
@@ -66,6 +67,8 @@ class Client:
     def _open(self) -> None:
         self._open_spool()
         self._stopping = threading.Event()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self.asleep = False
         self._thread = threading.Thread(target=self._work, name="ion-agent", daemon=True)
         self._thread.start()
 
@@ -103,7 +106,14 @@ class Client:
             )
             self._spool.append(record.raw, block)
             self._dirty = True
+            if self.asleep:
+                self.wake()
             return identity
+
+    def wake(self) -> None:
+        """Tell the sleeping agent that there is something to flush; safe in a signal handler."""
+        self.asleep = False
+        self._wakes.put(None)
 
     def node_run(
         self,
@@ -177,6 +187,8 @@ class Client:
             shipped = is_shipped(folder)
         with self.lock:
             self._waiting = self._dirty or not is_shipped(folder)
+            if self._waiting and self.asleep:
+                self.wake()
         return shipped
 
     def _check_place(self) -> None:
@@ -198,6 +210,7 @@ class Client:
         if self._closed or os.getpid() != self._pid:
             return
         self._stopping.set()
+        self.wake()
         self._thread.join()
         try:
             self.flush()
@@ -214,10 +227,10 @@ class Client:
 
     def _work(self) -> None:
         wait, due = _FLUSH_SECONDS, 0.0
-        while not self._stopping.wait(_FLUSH_SECONDS):
-            telling = self._dirty or any(run.has_points for run in [*self._runs, *self._ended])
-            if not (telling or self._waiting):
-                continue
+        while True:
+            self._sleep()
+            if self._stopping.wait(_FLUSH_SECONDS):  # what is told together becomes durable together
+                return
             if time.monotonic() < due:  # the store is away: facts become durable as often as ever
                 with suppress(IonError, OSError):
                     self.flush()
@@ -226,6 +239,13 @@ class Client:
             behind = self._receiver is not None and not done
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS) if behind else _FLUSH_SECONDS
             due = time.monotonic() + wait if behind else 0.0
+
+    def _sleep(self) -> None:
+        """Return when something is told, at once when something waits already."""
+        self.asleep = True  # before looking: whatever is told from here on wakes
+        if not (self._dirty or self._waiting or any(run.has_points for run in [*self._runs, *self._ended])):
+            self._wakes.get()
+        self.asleep = False
 
     def forget(self, run: NodeRun) -> None:
         """Stop packing statistics of an ended run, after what other threads are just adding."""
@@ -241,7 +261,8 @@ class Client:
         if isinstance(self._receiver, StoreReceiver):
             self._receiver.after_fork()
         self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
-        self._dirty = self._waiting = False
+        self._dirty = self._waiting = self.asleep = False
+        self._wakes = SimpleQueue()
         for run in [*self._runs, *self._ended]:
             run.drop_points()  # the parent has them too, and tells them
 

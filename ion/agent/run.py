@@ -101,6 +101,8 @@ class NodeRun:
         if self.status:
             raise IonError("run-ended", f"the run {self.id} has ended; it has no further statistics")
         self._points.append((series, epoch, now_us(), float(value)))
+        if self.client.asleep:
+            self.client.wake()
 
     @property
     def has_points(self) -> bool:

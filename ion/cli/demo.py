@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -49,11 +51,16 @@ def command(story: str, *, keep: bool, port: int, mlflow_port: int) -> None:
             table.add_row(claim.text, claim.seen)
         console.print(table)
         console.print(f"Dagster          {deployment.dagster_url}\nGovernance page  {deployment.web_url}")
-        console.print(f"MLflow           {deployment.mlflow_url}\nAsk              ion why {prediction}")
+        console.print(f"MLflow           {deployment.mlflow_url}\nAsk              {_invoked()} why {prediction}")
     finally:
         if keep or not started:
-            console.print("It is all left running; `ion down` ends it.")
+            console.print(f"It is all left running; `{_invoked()} down` ends it.")
         else:
             claims.step("stopping everything")
             deployment.stop()
             claims.step("stopped")
+
+
+def _invoked() -> str:
+    """Return the command as this shell would find it."""
+    return "ion" if shutil.which("ion") else os.path.relpath(sys.argv[0])

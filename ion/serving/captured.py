@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CapturedRow:
-    """Inputs in the order of the model's features, and the score given."""
+    """Inputs in the order of the model's features, and the score given.
+
+    Its text is JSON (`to_text`), or the input's own text, ``;`` and the score: ``17.99,10.38;0.02``. The
+    second form is for rows that came as text: the same parser reads the same text again.
+    """
 
     inputs: tuple[float, ...]
     score: float
@@ -25,12 +29,15 @@ class CapturedRow:
 
     @classmethod
     def from_text(cls, data: bytes) -> CapturedRow:
-        """Parse what `to_text` made.
+        """Parse either form.
 
         Raises:
             IonError: ``bad-capture``.
         """
         try:
+            if not data.startswith(b"{"):
+                numbers, _, score = data.decode().rpartition(";")
+                return cls(tuple(map(float, numbers.split(","))), float(score))
             value = json.loads(data)
             inputs: Sequence[float] = value["inputs"]
             return cls(tuple(float(number) for number in inputs), float(value["score"]))

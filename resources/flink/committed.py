@@ -8,7 +8,6 @@ captured row is a `CapturedRow`; a quarantined one is JSON of position, reason a
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from contextlib import suppress
@@ -20,15 +19,15 @@ from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
 from ion.serving import seal
-from ion.serving.captured import CapturedRow, capture_aad
+from ion.serving.captured import capture_aad
 from resources.flink.inputs import InputRows
 from resources.flink.journal import EpochEntry, Journal, Window
+from resources.flink.output_files import OutputFiles
 from resources.flink.rows import Predictions, SetAside, read_predictions, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ion.agent import Client
     from ion.serving import CaptureKey
@@ -36,11 +35,10 @@ if TYPE_CHECKING:
     from resources.flink.settings import JobSettings
 
 _BLOCK_ROWS = 1024
-_SETTLED_NS = 2_000_000_000
 
 
 class CommittedFiles:
-    """Finds committed part files and tells what they hold. One thread uses it."""
+    """Tells what committed part files hold. One thread uses it."""
 
     def __init__(
         self, settings: JobSettings, run: str, client: Client, journal: Journal, key: CaptureKey, facts: WindowFacts
@@ -53,7 +51,7 @@ class CommittedFiles:
         self._key = key
         self._facts = facts
         self._inputs = InputRows(self._folders.inbox)
-        self._settled: dict[Path, int] = {}
+        self._output = OutputFiles(self._folders)
         self._rows: dict[str, EpochRows] = {}
         self._window_due = time.monotonic() + settings.window_s
 
@@ -70,23 +68,23 @@ class CommittedFiles:
         Raises:
             IonError: ``spool-unusable``: nothing was marked as told.
         """
-        told = []
-        try:
-            for path in self._new_files():
-                self._tell_file(path)
-                told.append(self._name(path))
-            self._client.flush()
-        except IonError:
-            self._settled.clear()  # what was listed must be listed again
-            raise
-        self._journal.files_told(told)
+        fresh = self._output.fresh(self._journal.told, now=last)
+        if fresh:
+            try:
+                for name in fresh:
+                    self._tell_file(name)
+                self._client.flush()
+            except IonError:
+                self._output.forget()  # what was found must be found again
+                raise
+            self._journal.files_told(fresh)
         if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
             files = tuple(self._journal.unwindowed)
             window = Window(observed_id("flink window", *files), files)
             self._journal.window_began(window)
             self._tell_window(window)
             self._window_due = time.monotonic() + self._settings.window_s
-        return len(told)
+        return len(fresh)
 
     def discard_uncommitted(self, before: float) -> None:
         """Remove what dead attempts left in progress: dot-files last written before ``before`` (epoch s).
@@ -99,23 +97,8 @@ class CommittedFiles:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
-    def _new_files(self) -> Iterable[Path]:
-        found = []
-        for root in (self._folders.predictions, self._folders.quarantine):
-            for folder in (root, *(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")):
-                changed = folder.stat().st_mtime_ns
-                if folder == root or self._settled.get(folder) == changed:
-                    continue
-                found += [path for path in folder.iterdir() if path.name[0] != "."]
-                # A folder's time has the clock's grain: only one that has been quiet need not be listed.
-                if time.time_ns() - changed > _SETTLED_NS:
-                    self._settled[folder] = changed
-        return sorted((path for path in found if self._name(path) not in self._journal.told), key=_written)
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self._folders.root).as_posix()
-
-    def _tell_file(self, path: Path) -> None:
+    def _tell_file(self, name: str) -> None:
+        path = self._folders.root / name
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -123,14 +106,14 @@ class CommittedFiles:
             return
         digest = digest_bytes(data)
         try:
-            if path.is_relative_to(self._folders.quarantine):
-                self._tell_set_aside(path, digest, read_set_aside(data))
+            if name.startswith(f"{self._folders.quarantine.name}/"):
+                self._tell_set_aside(name, digest, read_set_aside(data))
             else:
-                self._tell_predictions(path, digest, read_predictions(data))
+                self._tell_predictions(name, digest, read_predictions(data))
         except (ValueError, TypeError) as error:
             self._gap(self._run, "output rows", data.count(b"\n"), f"{path.name} is not as written: {error}", digest)
 
-    def _tell_predictions(self, path: Path, digest: str, rows: Predictions) -> None:
+    def _tell_predictions(self, name: str, digest: str, rows: Predictions) -> None:
         for part in rows.ranges():
             entry = self._entry(part.epoch[0], part.model[0])
             first, last = part.seq[0], part.seq[-1]
@@ -145,7 +128,7 @@ class CommittedFiles:
                     first=first,
                     last=last,
                     rows=len(part),
-                    file=self._name(path),
+                    file=name,
                     file_digest=digest,
                     sources=sources,
                     us_first=part.us[0],
@@ -187,7 +170,7 @@ class CommittedFiles:
     def _inputs_of(self, rows: Predictions) -> list[bytes | None]:
         return [text for file, lines in rows.files() for text in self._inputs.rows(file, lines)]
 
-    def _tell_set_aside(self, path: Path, digest: str, rows: list[SetAside]) -> None:
+    def _tell_set_aside(self, name: str, digest: str, rows: list[SetAside]) -> None:
         for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
             reasons = dict(Counter(row.reason for row in part))
@@ -200,7 +183,7 @@ class CommittedFiles:
                     reasons=reasons,
                     key=self._key.key_id,
                     block=digest_bytes(block),
-                    file=self._name(path),
+                    file=name,
                     file_digest=digest,
                 ),
                 block=block,
@@ -242,7 +225,7 @@ class CommittedFiles:
         rows.labels += part.label
         if self._settings.signature_rows:
             step = -(-len(part) // self._settings.signature_rows)
-            rows.inputs += [text for text in self._inputs_of(part)[::step] if text is not None]
+            rows.inputs += [text for text in self._inputs_of(part.every(step)) if text is not None]
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""
@@ -262,37 +245,12 @@ class CommittedFiles:
 
 
 def captured_texts(inputs: Sequence[bytes | None], scores: Sequence[str]) -> list[bytes]:
-    """Return the text of each captured row, in the form of `ion.serving.captured.CapturedRow`.
+    """Return the text of each captured row, in the second form of `ion.serving.captured.CapturedRow`.
 
-    Numbers stay as they were written where that is JSON; a row that is gone is empty.
+    Numbers stay as they were written: read again, they are the doubles that were scored. A row that is gone is empty.
     """
-    as_json = _is_json(b"],[".join(text for text in inputs if text is not None))
-    texts = []
-    for text, score in zip(inputs, scores, strict=True):
-        if text is None:
-            texts.append(b"")
-        elif as_json or _is_json(text):
-            texts.append(b'{"inputs":[' + text + b'],"score":' + score.encode() + b"}")
-        else:
-            values = tuple(float(value) for value in text.decode().split(","))
-            texts.append(CapturedRow(values, float(score)).to_text().encode())
-    return texts
-
-
-def _is_json(numbers: bytes) -> bool:
-    try:
-        json.loads(b"[[" + numbers + b"]]")
-    except ValueError:
-        return False
-    return True
-
-
-def _written(path: Path) -> tuple[int, str]:
-    """Order part files by when they were written; a removed one comes first."""
-    try:
-        return path.stat().st_mtime_ns, path.name
-    except FileNotFoundError:
-        return 0, path.name
+    ends = (b";" + score.encode() for score in scores)
+    return [b"" if text is None else text + end for text, end in zip(inputs, ends, strict=True)]
 
 
 def _sampled(binding: bytes, share: float) -> bool:

@@ -24,20 +24,27 @@ class InputRows:
         self._inbox = inbox
         self._files: OrderedDict[str, list[bytes]] = OrderedDict()
         self._sizes: dict[str, int] = {}
+        self._held = 0
 
     def rows(self, file: str, lines: Sequence[int]) -> list[bytes | None]:
         """Return the lines (from 1) of ``file`` (as in output rows); None for what is gone."""
         held = self._files.get(file) or self._read(file)
         count = len(held)
+        if not lines:
+            return []
+        first, end = lines[0], lines[-1] + 1
+        if 0 < first and end <= count + 1 and list(lines) == list(range(first, end)):
+            return list(held[first - 1 : end - 1])  # a file's rows mostly come in one piece
         return [held[line - 1] if 0 < line <= count else None for line in lines]
 
     def _read(self, file: str) -> list[bytes]:
         try:
-            data = (self._inbox / unquoted(file)).read_bytes()
+            data = (self._inbox / (unquoted(file) if "%" in file else file)).read_bytes()
         except OSError:
             return []
         self._files[file] = lines = data.split(b"\n")
         self._sizes[file] = len(data)
-        while sum(self._sizes.values()) > _REMEMBERED_BYTES and len(self._files) > 1:
-            del self._sizes[self._files.popitem(last=False)[0]]
+        self._held += len(data)
+        while self._held > _REMEMBERED_BYTES and len(self._files) > 1:
+            self._held -= self._sizes.pop(self._files.popitem(last=False)[0])
         return lines

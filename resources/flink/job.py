@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
-_LOOK_S = 0.2
-_HEARTBEAT_S = 1.0
+_LOOK_S = 0.25
+_HEARTBEAT_S = 2.0
 _STOP_TIMEOUT_S = 30.0
 _LAST_FILES_S = 0.3
 

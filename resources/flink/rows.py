@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import compress, islice, pairwise
+from operator import ne
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -107,6 +108,12 @@ class Predictions:
             self.file[start:end],
         )
 
+    def every(self, step: int) -> Predictions:
+        """Return each ``step``-th row, from the first."""
+        columns = (self.epoch, self.seq, self.model, self.line, self.us, self.score, self.label, self.file)
+        epoch, seq, model, line, us, score, label, file = (column[::step] for column in columns)
+        return Predictions(epoch, seq, model, line, us, score, label, file)
+
     def __iter__(self) -> Iterator[Prediction]:
         scores = map(float, self.score)
         columns = (self.epoch, self.seq, self.model, self.line, self.us, scores, self.label, self.file)
@@ -124,12 +131,9 @@ class Predictions:
 
     def files(self) -> list[tuple[str, Sequence[int]]]:
         """Return ``(file, lines)`` for each run of rows from one input file, in order."""
-        found, start = [], 0
-        for name, members in groupby(self.file):
-            end = start + sum(1 for _ in members)
-            found.append((name, self.line[start:end]))
-            start = end
-        return found
+        count = len(self)
+        cuts = compress(range(1, count), map(ne, islice(self.file, 1, None), self.file))
+        return [(self.file[start], self.line[start:end]) for start, end in pairwise([0, *cuts, count]) if end]
 
 
 def read_predictions(data: bytes) -> Predictions:
@@ -138,11 +142,15 @@ def read_predictions(data: bytes) -> Predictions:
     Raises:
         ValueError: it is not one.
     """
-    rows = data.decode().split("\n")
-    if rows.pop():
+    text = data.decode()
+    if text and not text.endswith("\n"):
         raise ValueError("the last row is cut short")
-    columns = list(zip(*(row.split(",") for row in rows), strict=True)) or [()] * 8
-    epoch, seq, model, line, us, score, label, file = columns
+    count = text.count("\n")
+    # Newlines become fields of their own: where every ninth field is one, every row has eight.
+    fields = text.replace("\n", ",\n,").split(",")
+    if fields[8::9].count("\n") != count or len(fields) != 9 * count + 1:
+        raise ValueError("a row does not have eight fields")
+    epoch, seq, model, line, us, score, label, file = (fields[column : 9 * count : 9] for column in range(8))
     return Predictions(epoch, list(map(int, seq)), model, list(map(int, line)), list(map(int, us)), score, label, file)
 
 

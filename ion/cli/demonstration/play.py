@@ -37,10 +37,13 @@ class Play:
         document = ion("define", self.story.ion, "--record")
         names = ", ".join(node["name"] for node in document["nodes"])
         self.claims.holds("the ION is defined", names, when=bool(document["nodes"]))
+        served = self._serving()
+        if served:
+            self.claims.step(f"a model of an earlier performance serves: {served[7:19]}")
+        again = bool(served)
         with self._stream():
-            served = ""
             for training in self.story.trainings:
-                served = self._train(training, served)
+                served = self._train(training, training.again if again else training.verdict, served)
             prediction = self._newest(served)
         self._ask(prediction, served)
         return prediction
@@ -56,8 +59,8 @@ class Play:
             feed.terminate()
             feed.wait()
 
-    def _train(self, training: Training, served: str) -> str:
-        """Train a candidate and see what becomes of it; returns the model served afterwards."""
+    def _train(self, training: Training, verdict: str, served: str) -> str:
+        """Train a candidate, expect a ``verdict``, see what follows; returns the model served afterwards."""
         self.claims.step(f"training {training.title} (Spark, in a Dagster run)")
         run = self.runs.train(self.story, training)
         entry = wait_for("the decision", lambda: self._decided(run), seconds=_DECISION_SECONDS)
@@ -66,25 +69,31 @@ class Play:
         for reason in entry["reasons"]:
             mark = "[green]✓[/green]" if reason["verdict"] == "approve" else "[red]✗[/red]"
             self.claims.console.print(f"          {mark} [dim]{reason['policy']}:[/dim] {reason['message']}")
-        word = "approved" if training.verdict == "approve" else "rejected"
-        self.claims.holds(f"the policy {word} {model[7:19]}", measured, when=entry["verdict"] == training.verdict)
-        if training.verdict != "approve":
-            now = self._entry_of(served)
-            still = [node for node in now["serving"] if node.endswith(f"/{self.story.node}")] if now else []
-            self.claims.holds("the node still serves the last approved model", served[7:19], when=bool(still))
+        word = "approved" if verdict == "approve" else "rejected"
+        self.claims.holds(f"the policy {word} {model[7:19]}", measured, when=entry["verdict"] == verdict)
+        if verdict != "approve":
+            still = self._serving()
+            self.claims.holds("the node still serves the last approved model", still[7:19], when=still == served)
             return served
         serving = "the Flink job serves the new model" if served else "the Flink job has started and serves it"
-        prediction = wait_for(serving, lambda: self._predicted_by(model), seconds=_SERVING_SECONDS)
-        self.claims.holds(serving, f"prediction {prediction}", when=bool(prediction))
+        epoch = wait_for(serving, lambda: self._predicting(run), seconds=_SERVING_SECONDS)
+        self.claims.holds(serving, f"{epoch['predictions']} predictions in epoch {epoch['epoch']}", when=True)
         return model
 
     def _decided(self, run: str) -> Any:  # noqa: ANN401 - a JSON document
         found = [e for e in ion("models")["models"] if e["dagster_run"] == run and e["verdict"]]
         return found[0] if found else None
 
-    def _entry_of(self, model: str) -> Any:  # noqa: ANN401 - a JSON document
-        found = [e for e in ion("models")["models"] if e["model"] == model and e["serving"]]
-        return found[0] if found else None
+    def _serving(self) -> str:
+        """Return the model the node serves; empty before the first promotion."""
+        node = f"{self.story.ion}/{self.story.node}"
+        return next((str(e["model"]) for e in ion("models")["models"] if node in e["serving"]), "")
+
+    @staticmethod
+    def _predicting(run: str) -> Any:  # noqa: ANN401 - a JSON document
+        """Return an epoch in which the candidate of a Dagster run has committed predictions."""
+        used = [use for e in ion("models")["models"] if e["dagster_run"] == run for use in e["used"]]
+        return next((use for use in used if use["predictions"]), None)
 
     def _predicted_by(self, model: str) -> str:
         newest = ion("predictions", self.story.ion, "--limit", "20")["predictions"]

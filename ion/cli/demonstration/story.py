@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training run: how the model asset is configured, and what the policy should say."""
+    """One training run: how the model asset is configured, and what the policy should say.
+
+    ``again`` is the verdict where a model of an earlier performance is serving already.
+    """
 
     title: str
     config: Mapping[str, object]
     verdict: str
+    again: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Story:
         ion: its name.
         node: the inference node that the input streams into.
         assets: the assets one training run materializes; the last is the model.
-        trainings: played in order; the first two are approved, so that the swap can be seen.
+        trainings: played in order.
         feed: the command that keeps input coming until it is stopped.
     """
 
