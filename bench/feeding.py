@@ -1,7 +1,9 @@
-"""Patients at a steady rate into a monitored folder: ``python -m bench.feeding FOLDER RATE``.
+"""Patients at a steady rate into a monitored folder: ``python -m bench.feeding FOLDER RATE PERIOD``.
 
 A process of its own, so that neither the job's CPU time nor a busy benchmark touches the stream. It
-ends when its parent does. The rows are the real patients, over and over.
+ends when its parent does. The rows are the real patients, over and over. Files are removed after half a
+minute, long after the job has read them: Flink lists the whole folder again and again, and a
+folder that grows would make every later window of the job dearer than the one before.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PERIOD_S = 0.1
+"""Time between files: rows that trickle in, as patients do."""
+_KEPT_S = 30.0
 
 
 @contextmanager
-def feeding(folder: Path, rate: float) -> Iterator[None]:
-    """Feed ``rate`` rows a second into ``folder``, ten files a second, while inside."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.feeding", str(folder), str(rate)], cwd=PROJECT)
+def feeding(folder: Path, rate: float, period: float) -> Iterator[None]:
+    """Feed ``rate`` rows a second into ``folder``, a file every ``period`` seconds, while inside."""
+    command = [sys.executable, "-m", "bench.feeding", str(folder), str(rate), str(period)]
+    process = subprocess.Popen(command, cwd=PROJECT)
     try:
         yield
     finally:
@@ -33,9 +38,10 @@ def feeding(folder: Path, rate: float) -> Iterator[None]:
         process.wait()
 
 
-def feed(folder: Path, rate: float, patients: list[str]) -> None:
-    """Write a file every tenth of a second, by the clock: what was missed follows at once."""
+def feed(folder: Path, rate: float, period: float, patients: list[str]) -> None:
+    """Write a file every ``period`` seconds, by the clock: what was missed follows at once."""
     parent, began, written, number = os.getppid(), time.monotonic(), 0, 0
+    kept = int(_KEPT_S / period)
     while os.getppid() == parent:
         due = int((time.monotonic() - began) * rate)
         if due > written:
@@ -43,8 +49,9 @@ def feed(folder: Path, rate: float, patients: list[str]) -> None:
             hidden = folder / f".bench-{number:08d}.csv"
             hidden.write_text("\n".join(rows) + "\n")
             hidden.rename(folder / hidden.name[1:])
+            (folder / f"bench-{number - kept:08d}.csv").unlink(missing_ok=True)
             written, number = due, number + 1
-        time.sleep(PERIOD_S - (time.monotonic() - began) % PERIOD_S)
+        time.sleep(period - (time.monotonic() - began) % period)
 
 
 def patient_rows() -> list[str]:
@@ -56,4 +63,4 @@ def patient_rows() -> list[str]:
 
 
 if __name__ == "__main__":
-    feed(Path(sys.argv[1]), float(sys.argv[2]), patient_rows())
+    feed(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), patient_rows())

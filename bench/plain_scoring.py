@@ -33,6 +33,7 @@ class PlainScorer:
         self._inbox = f"{inbox}/"
         self._scorer = scorer
         self._labels = {name: quoted(str(name)) for name in scorer.classes}
+        self._file = ("", "")
 
     def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
         """Score one row."""
@@ -40,12 +41,17 @@ class PlainScorer:
         scorer = self._scorer
         values = parse_patient(text, len(scorer.features))
         if isinstance(values, Unscorable):
-            yield SET_ASIDE, f"{line},{values.reason},{quoted(path.removeprefix(self._inbox))}"
+            yield SET_ASIDE, f"{line},{values.reason},{self._name(path)}"
             return
         score = scorer.score_row(values)
         label = self._labels[scorer.label(score)]
         us = time.time_ns() // 1000
-        yield f"{line},{us},{score!r},{label},{quoted(path.removeprefix(self._inbox))}"
+        yield f"{line},{us},{score!r},{label},{self._name(path)}"
+
+    def _name(self, path: str) -> str:
+        if self._file[0] != path:
+            self._file = path, quoted(path.removeprefix(self._inbox))
+        return self._file[1]
 
 
 class Switch:

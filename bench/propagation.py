@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from bench.feeding import feeding
+from bench.feeding import PERIOD_S, feeding
 from bench.figures import tell_samples
 from bench.scene import PROJECT, say, temporary_home
 
@@ -54,7 +54,7 @@ def measure(swaps: int) -> None:
     models = pretrained(swaps + _WARM_UP)
     with temporary_home() as home, _deployed(home), _opened(home) as store:
         folder = _prepare(home, store, models)
-        with feeding(folder / "inbox", ROWS_PER_S):
+        with feeding(folder / "inbox", ROWS_PER_S, PERIOD_S):
             say("the first model: the deployment sensor starts the Flink job")
             train = _trainer(models)
             committed = _CommittedRows(folder / "predictions")

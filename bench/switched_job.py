@@ -122,10 +122,10 @@ def _warm_up(settings: JobSettings, switch: Switch, dataflow: JobClient) -> None
 
 
 def _window(switch: Switch, seconds: float) -> dict[str, float]:
-    began, rows, cpu = time.monotonic(), switch.rows, group_cpu_s(os.getpgrp())
+    began, rows, cpu, python = time.monotonic(), switch.rows, group_cpu_s(os.getpgrp()), time.process_time()
     time.sleep(seconds)
-    cpu, rows, took = group_cpu_s(os.getpgrp()) - cpu, switch.rows - rows, time.monotonic() - began
-    return {"cpu_s": cpu, "rows": rows, "seconds": took}
+    cpu, python = group_cpu_s(os.getpgrp()) - cpu, time.process_time() - python
+    return {"cpu_s": cpu, "python_s": python, "rows": switch.rows - rows, "seconds": time.monotonic() - began}
 
 
 if __name__ == "__main__":

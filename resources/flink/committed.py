@@ -249,7 +249,7 @@ def captured_texts(inputs: Sequence[bytes | None], scores: Sequence[str]) -> lis
 
     Numbers stay as they were written: read again, they are the doubles that were scored. A row that is gone is empty.
     """
-    ends = (b";" + score.encode() for score in scores)
+    ends = (";" + ",;".join(scores)).encode().split(b",")
     return [b"" if text is None else text + end for text, end in zip(inputs, ends, strict=True)]
 
 

@@ -33,7 +33,7 @@ class InputRows:
         if not lines:
             return []
         first, end = lines[0], lines[-1] + 1
-        if 0 < first and end <= count + 1 and list(lines) == list(range(first, end)):
+        if first > 0 and end <= count + 1 and list(lines) == list(range(first, end)):
             return list(held[first - 1 : end - 1])  # a file's rows mostly come in one piece
         return [held[line - 1] if 0 < line <= count else None for line in lines]
 

@@ -51,7 +51,8 @@ Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
 _LOOK_S = 0.25
-_HEARTBEAT_S = 2.0
+_HEARTBEAT_S = 4.0
+_CHECK_S = 2.0
 _STOP_TIMEOUT_S = 30.0
 _LAST_FILES_S = 0.3
 
@@ -109,7 +110,7 @@ class StreamingJob:
         checked = 0.0
         while not self._stopping.is_set() and self._serving.halted is None:
             self._look()
-            if time.monotonic() - checked > _HEARTBEAT_S:
+            if time.monotonic() - checked > _CHECK_S:
                 checked = time.monotonic()
                 if not is_running(job):
                     raise IonError("job-failed", _failure(job), "Flink's log is in the node's logs folder")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from resources.flink.folders import Folders
 
@@ -22,7 +21,7 @@ _SETTLED_NS = 2_000_000_000
 _OLD_NS = 600_000_000_000
 _FULL_LOOK_S = 10.0
 """Folders that have been quiet for ten minutes change only when an old checkpoint is restored."""
-_LISTING_SHARE = 0.0005
+_LISTING_SHARE = 0.00025
 _LONGEST_REST_S = 5.0
 
 

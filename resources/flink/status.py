@@ -31,8 +31,8 @@ def write_status(path: Path, state: State, *, pid: int, run: str, started: int, 
     """Replace the status: readers see the old or the new one. Not durable: after a power cut no job runs."""
     status = JobStatus(state, pid, run, started, now_us(), error)
     written = f"{path}.{pid}"
-    with open(written, "w", encoding="utf-8", opener=_private) as file:  # noqa: PTH123 - with an opener
-        json.dump(asdict(status), file)
+    with open(written, "wb", opener=_private) as file:
+        file.write(json.dumps(asdict(status)).encode())
     os.replace(written, path)  # noqa: PTH105 - a beat is cheap
 
 

@@ -115,7 +115,8 @@ class WindowFacts:
 
 
 def _matrix(rows: list[bytes], columns: int) -> NDArray[np.float64]:
-    """Return n by ``columns`` numbers; the rows were parsed once by the scorer."""
+    """Return n by ``columns`` numbers, parsed as the scorer did."""
     import numpy as np
 
-    return np.array(b",".join(rows).split(b","), dtype="S").astype(float).reshape(len(rows), columns)
+    numbers = map(float, b",".join(rows).decode().split(","))
+    return np.fromiter(numbers, float, len(rows) * columns).reshape(len(rows), columns)

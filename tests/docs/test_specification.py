@@ -117,6 +117,8 @@ def test_a_captured_row_is_read_as_specified() -> None:
     from resources.flink.committed import captured_texts
 
     texts = [*captured_texts([b"1.5,2", None], ["0.25", "0.5"]), CapturedRow((1.5, 2.0), 0.25).to_text().encode()]
-    assert [json.loads(text) for text in (texts[0], texts[2])] == [{"inputs": [1.5, 2], "score": 0.25}] * 2
+    assert texts[0] == b"1.5,2;0.25"
+    assert json.loads(texts[2]) == {"inputs": [1.5, 2], "score": 0.25}
+    assert [CapturedRow.from_text(text) for text in (texts[0], texts[2])] == [CapturedRow((1.5, 2.0), 0.25)] * 2
     assert texts[1] == b""
     assert capture_aad("0193f3a2-7c93-7911-8a6e-06ff3ee1fb94", 1024) == b"0193f3a2-7c93-7911-8a6e-06ff3ee1fb94:1024"

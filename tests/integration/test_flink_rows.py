@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,8 +20,10 @@ from ion.serving import CaptureKey
 from ion.serving.captured import CapturedRow
 from resources.flink.checkpoints import newest_restore_point
 from resources.flink.committed import CommittedFiles, captured_texts
+from resources.flink.inputs import InputRows
 from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.lock import is_locked, take_lock
+from resources.flink.output_files import OutputFiles
 from resources.flink.rows import Unscorable, parse_patient, quoted, read_predictions, unquoted
 from resources.flink.settings import JobSettings
 from resources.flink.windows import WindowFacts
@@ -63,6 +66,62 @@ def test_a_range_ends_where_the_sequence_jumps_or_the_epoch_changes() -> None:
 def test_a_file_that_is_cut_short_is_no_prediction_file() -> None:
     with pytest.raises(ValueError, match="cut short"):
         read_predictions(row(1).encode()[:-1])
+
+
+def test_a_file_whose_rows_trade_a_field_is_no_prediction_file() -> None:
+    first, second = row(1).strip(), row(2).strip()
+    with pytest.raises(ValueError, match="eight fields"):
+        read_predictions(f"{first},{second.replace(',', '', 1)}\n\n".encode())
+    with pytest.raises(ValueError, match="eight fields"):
+        read_predictions(f"{first},x\n{second.rpartition(',')[0]}\n".encode())
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2), st.floats(0, 1))
+def test_a_captured_row_reads_back_bit_by_bit(values: list[float], score: float) -> None:
+    (text,) = captured_texts([",".join(map(repr, values)).encode()], [repr(score)])
+    read = CapturedRow.from_text(text)
+    assert [number.hex() for number in (*read.inputs, read.score)] == [number.hex() for number in (*values, score)]
+
+
+def test_input_lines_are_found_in_one_piece_and_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "a,b.csv").write_bytes(b"1\n2\n3\n")
+    rows = InputRows(tmp_path)
+    name = quoted("a,b.csv")
+    assert rows.rows(name, [1, 2, 3]) == [b"1", b"2", b"3"]
+    assert rows.rows(name, [3, 1, 9, 0]) == [b"3", b"1", None, None]
+    assert rows.rows(name, [1, 3, 3]) == [b"1", b"3", b"3"]
+    assert rows.rows(name, [3, 2, 5]) == [b"3", b"2", None]
+    assert rows.rows("gone", [1, 2]) == [None, None]
+
+
+def test_output_files_are_found_once_each_in_every_folder(tmp_path: Path) -> None:
+    folders = JobSettings(str(tmp_path), NODE).folders.make()
+    output = OutputFiles(folders)
+    for name in ("predictions/h1/a", "predictions/h1/.b", "quarantine/h1/c", "predictions/.tmp/d"):
+        path = folders.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert output.fresh({"quarantine/h1/c"}, now=True) == ["predictions/h1/a"]
+    (folders.predictions / "h2").mkdir()
+    (folders.predictions / "h2" / "e").touch()
+    (folders.predictions / "h1" / ".b").rename(folders.predictions / "h1" / "b")
+    assert sorted(output.fresh(set(), now=True)) == ["predictions/h1/b", "predictions/h2/e"]
+    assert output.fresh(set(), now=True) == []
+    output.forget()
+    assert len(output.fresh(set(), now=True)) == 4
+
+
+def test_a_folder_that_was_quiet_is_listed_again_when_it_changes(tmp_path: Path) -> None:
+    folders = JobSettings(str(tmp_path), NODE).folders.make()
+    folder = folders.predictions / "h1"
+    folder.mkdir()
+    (folder / "a").touch()
+    hour_ago = time.time() - 3600
+    os.utime(folder, (hour_ago, hour_ago))
+    output = OutputFiles(folders)
+    assert output.fresh(set()) == ["predictions/h1/a"]
+    (folder / "b").touch()
+    assert output.fresh(set(), now=True) == ["predictions/h1/b"]
 
 
 def test_captured_rows_keep_numbers_as_written_and_stay_readable_when_they_are_not_json() -> None:

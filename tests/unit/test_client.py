@@ -84,6 +84,15 @@ def test_what_is_told_arrives_in_order_by_itself(client: Client, receiver: Memor
     assert sorted(record.stamp for record in receiver.records) == [record.stamp for record in receiver.records]
 
 
+def test_an_agent_sleeps_until_a_fact_or_a_statistic_is_told(client: Client, receiver: MemoryReceiver) -> None:
+    run = client.node_run("ion/node", kind="custom")
+    assert eventually(lambda: len(receiver.records) == 1 and client.asleep)
+    run.stat("auc", 0.5)
+    assert eventually(lambda: len(receiver.records) == 2 and client.asleep)
+    client.emit(gap())
+    assert eventually(lambda: len(receiver.records) == 3 and client.asleep)
+
+
 def test_a_store_that_is_down_is_tried_again_without_another_fact(client: Client, receiver: MemoryReceiver) -> None:
     receiver.down = True
     client.emit(gap())
