@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ion.agent.client import Client, open_client, shared_client
+from ion.agent.client import Client
 from ion.agent.dataset import DatasetVersion
 from ion.agent.histogram import Histogram
 from ion.agent.model import Model
+from ion.agent.opening import open_client, shared_client
 from ion.agent.run import NodeRun
 from ion.errors import IonError
 from ion.home import Home

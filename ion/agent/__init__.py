@@ -1,9 +1,10 @@
 """Agents sit by an engine: they take facts up, and work when nothing else does."""
 
-from ion.agent.client import Client, open_client
+from ion.agent.client import Client
 from ion.agent.dataset import DatasetVersion, dataset_digest, read_parquet
 from ion.agent.histogram import Histogram
 from ion.agent.model import Model
+from ion.agent.opening import open_client
 from ion.agent.run import NodeRun
 from ion.agent.shipping import ship_agent, ship_all
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, get_type_hints
 import dagster as dg
 import pandas as pd
 
-from ion.agent.client import shared_client
 from ion.agent.code import code_state, project_of
 from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
+from ion.agent.opening import shared_client
 from ion.agent.run import failure
 from ion.clock import now_us
 from ion.errors import IonError

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from ion.agent import open_client
-from ion.agent.client import _shared
+from ion.agent.opening import _shared
 from ion.dagster.declaration import declarations, definitions_of
 from ion.dagster.io import ParquetIOManager
 from ion.facts import DecisionMade, Fact

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.agent import Client, Histogram
-from ion.agent import client as client_module
-from ion.agent.client import open_client, shared_client
+from ion.agent import Client, Histogram, opening
+from ion.agent.opening import open_client, shared_client
 from ion.agent.shipping import ship_all
 from ion.errors import IonError
 from ion.facts import GapNoted, NodeRunEnded, NodeRunStarted, SignatureRecorded, StatisticsRecorded
@@ -350,7 +349,7 @@ def test_the_shared_client_is_opened_again_after_somebody_closed_it(
         opened.append((name, store_url))
         return Client(home, name)
 
-    monkeypatch.setattr(client_module, "_opened", spool_only)
+    monkeypatch.setattr(opening, "_opened", spool_only)
     first = shared_client(Home(tmp_path), "postgresql://elsewhere/ion")
     assert shared_client(Home(tmp_path), "postgresql://elsewhere/ion") is first
     first.close()

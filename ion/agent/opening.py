@@ -1,0 +1,53 @@
+"""How a program gets a client: one of its own, or the one its process shares."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from ion.agent.client import Client
+from ion.agent.receiver import StoreReceiver
+from ion.home import Home
+
+
+def open_client(home: Home | None = None, *, name: str = "agent", ship: bool = True) -> Client:
+    """Open a client under ``home`` (default: `Home.find`).
+
+    With ``ship`` the facts go straight to the store at the home's ``store_url`` (needs the extra
+    ``store``); while it cannot be reached they wait in the spool. Without, they stay in the spool
+    until another agent of this host ships them.
+
+    Raises:
+        IonError: ``extra-missing`` when ``ship`` is asked for without SQLAlchemy; ``bad-store-url``,
+            ``foreign-store``; as `Client`.
+    """
+    found = home or Home.find()
+    return _opened(found, name, found.store_url if ship else "")
+
+
+def _opened(home: Home, name: str, store_url: str) -> Client:
+    home.make()
+    return Client(home, name, StoreReceiver.of(store_url) if store_url else None)
+
+
+_shared: dict[tuple[Home, str], Client] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_client(home: Home, store_url: str = "") -> Client:
+    """Return this process's own shipping client for ``home``; closed when the process ends."""
+    place = (home, store_url or home.store_url)
+    with _shared_lock:
+        if place not in _shared or _shared[place].closed:
+            _shared[place] = _opened(home, "program", place[1])
+            atexit.register(_shared[place].close)
+        return _shared[place]
+
+
+def _after_fork() -> None:
+    global _shared_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
