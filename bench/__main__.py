@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--only", choices=NAMES, help="run one benchmark; default all")
     parser.add_argument("--swaps", type=int, default=40, help="propagation: model swaps to measure")
     parser.add_argument("--pairs", type=int, default=0, help="overhead: pairs with and without ion; 0 chooses")
-    parser.add_argument("--seconds", type=float, default=8.0, help="overhead-flink: length of one window")
+    parser.add_argument("--seconds", type=float, default=10.0, help="overhead-flink: length of one window")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside:
@@ -63,7 +63,7 @@ def _measure(given: argparse.Namespace) -> None:
     elif given.only == "overhead-flink":
         from bench.overhead_flink import measure as measure_flink
 
-        measure_flink(given.pairs or 30, given.seconds)
+        measure_flink(given.pairs or 22, given.seconds)
     elif given.only == "overhead-spark":
         from bench.overhead_spark import measure as measure_spark
 
