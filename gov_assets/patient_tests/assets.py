@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dagster as dg
 import pandas as pd
 
@@ -12,8 +10,6 @@ from gov_assets.patient_tests import plots, search
 from gov_assets.patient_tests.checks import features_suite, patients_suite
 from gov_assets.patient_tests.data import FEATURES, LABEL, load_patients, with_split
 from gov_assets.patient_tests.search import TrainingConfig
-from ion.agent import dataset_digest
-from ion.agent.code import code_state, project_of
 from ion.dagster import dataset, streaming, training
 from policies import catalog
 from resources.mlflow import MlflowTracking, TrackedRun
@@ -68,7 +64,7 @@ def model(
     for name, value in settings.items():
         run.param(name, value)
 
-    with mlflow.run(run.node, _tags(run, features)) as tracked:
+    with mlflow.run(run.node, _tags(run)) as tracked:
         frame = search.spark_frame(pyspark.spark_session, search.with_label_noise(known, config))
         fitted = search.fit(frame, config)
         told = extract(fitted, frame)
@@ -105,12 +101,12 @@ def model(
     )
 
 
-def _tags(run: ion.NodeRun, features: pd.DataFrame) -> dict[str, str]:
+def _tags(run: ion.NodeRun) -> dict[str, str]:
     """Return what ties the MLflow run to the code, the data and the node run."""
-    code = code_state(*project_of(Path(__file__)))
+    code = run.code
     return {
         "ion.node_run": run.id,
-        "ion.dataset": dataset_digest(features),
+        "ion.dataset": run.inputs["patient_tests/features"],
         "git.commit": str(code.get("commit", "")),
         "git.dirty": str(code.get("dirty", "unknown")).lower(),
         "source.digest": str(code["source_digest"]),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TIMEOUT_SECONDS = 20
+_HEAD = "# branch.oid "
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 
 
@@ -34,13 +35,16 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
         "folders": list(folders),
         "files": len(sources),
     }
-    inside = _git(project, "rev-parse", "--is-inside-work-tree") == "true"
-    state["git"] = inside or any((folder / ".git").exists() for folder in (project, *project.absolute().parents))
+    pathspecs = [f"{folder}/*.py" for folder in folders]
+    told = _git(project, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--", *pathspecs)
+    beside = any((folder / ".git").exists() for folder in (project, *project.absolute().parents))
+    state["git"] = told is not None or beside
     if state["git"]:
-        commit = _git(project, "rev-parse", "HEAD") or ""
-        pathspecs = [f"{folder}/*.py" for folder in folders]
-        changed = _git(project, "status", "--porcelain", "--untracked-files=all", "--ignored", "--", *pathspecs)
-        state |= {"commit": commit, "dirty": not commit or changed != ""}
+        lines = (told or "").splitlines()
+        heads = [line.removeprefix(_HEAD) for line in lines if line.startswith(_HEAD)]
+        commit = "".join(head for head in heads if head != "(initial)")
+        changed = any(not line.startswith("#") for line in lines)
+        state |= {"commit": commit, "dirty": not commit or changed}
     return state
 
 

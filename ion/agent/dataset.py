@@ -37,7 +37,7 @@ def dataset_digest(frame: pd.DataFrame | pa.Table) -> str:
     """
     import pyarrow as pa
 
-    table = _table(frame)
+    table = dataset_table(frame)
     table = table.select(sorted(table.column_names)).replace_schema_metadata(None)
     table = table.combine_chunks()
     sink = _HashSink()
@@ -51,7 +51,7 @@ def dataset_parquet(frame: pd.DataFrame | pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(_table(frame), buffer, compression="zstd")
+    pq.write_table(dataset_table(frame), buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -71,7 +71,7 @@ def read_parquet(data: bytes, digest: str) -> pd.DataFrame:
 
 def dataset_schema(frame: pd.DataFrame | pa.Table) -> tuple[dict[str, str], ...]:
     """Return ``({name, type}, …)`` in column order."""
-    return tuple({"name": item.name, "type": str(item.type)} for item in _table(frame).schema)
+    return tuple({"name": item.name, "type": str(item.type)} for item in dataset_table(frame).schema)
 
 
 def checked_classification(text: str) -> str:
@@ -85,7 +85,8 @@ def checked_classification(text: str) -> str:
     return text
 
 
-def _table(frame: pd.DataFrame | pa.Table) -> pa.Table:
+def dataset_table(frame: pd.DataFrame | pa.Table) -> pa.Table:
+    """Return the Arrow table of a frame; give it to the functions above to convert only once."""
     import pyarrow as pa
 
     return frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)

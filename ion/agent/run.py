@@ -14,6 +14,7 @@ from ion.agent.dataset import (
     dataset_digest,
     dataset_parquet,
     dataset_schema,
+    dataset_table,
 )
 from ion.clock import now_us
 from ion.errors import IonError
@@ -51,7 +52,10 @@ _POINTS_PER_FACT = 100_000
 
 
 class NodeRun:
-    """One execution of a node. Leaving the ``with`` block ends it, as failed on an exception."""
+    """One execution of a node. Leaving the ``with`` block ends it, as failed on an exception.
+
+    ``code`` is the state of its source, ``inputs`` the digests of the datasets it has read, by name.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,8 @@ class NodeRun:
         self.client = client
         self.id = run_id or new_id()
         self.node = checked_node(node)
+        self.code = dict(code or {})
+        self.inputs: dict[str, str] = {}
         self.status = ""
         self._points: deque[tuple[str, str, int, float]] = deque()
         self.emit(
@@ -75,7 +81,7 @@ class NodeRun:
                 run=self.id,
                 node=node,
                 node_kind=kind,
-                code=dict(code or {}),
+                code=self.code,
                 config=dict(config or {}),
                 environment=environment(),
                 engine=engine,
@@ -173,13 +179,14 @@ class NodeRun:
 
         ``role`` is ``input``, ``output`` or ``heldout``; ``name`` is ``ion/dataset``.
         """
-        uri = "artifact:" + ArtifactStore(self.client.home.artifacts).put(dataset_parquet(frame))
+        table = dataset_table(frame)
+        uri = "artifact:" + ArtifactStore(self.client.home.artifacts).put(dataset_parquet(table))
         version = DatasetVersion(
             name,
-            dataset_digest(frame),
+            dataset_digest(table),
             uri,
             len(frame),
-            dataset_schema(frame),
+            dataset_schema(table),
             checked_classification(classification),
         )
         self.use_dataset(version, role=role, component=component)
@@ -187,6 +194,8 @@ class NodeRun:
 
     def use_dataset(self, version: DatasetVersion, *, role: str, component: str = "") -> None:
         """Record that this run used an already known dataset version."""
+        if role == "input":
+            self.inputs[version.name] = version.digest
         self.emit(
             DatasetRecorded(
                 run=self.id,

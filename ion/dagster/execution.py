@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -11,7 +12,7 @@ import dagster as dg
 import pandas as pd
 
 from ion.agent.code import code_state, project_of
-from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema
+from ion.agent.dataset import DatasetVersion, dataset_digest, dataset_schema, dataset_table
 from ion.agent.opening import shared_client
 from ion.agent.run import failure
 from ion.clock import now_us
@@ -41,7 +42,7 @@ def asset_run(
     run = shared_client(Home.find()).node_run(
         node,
         kind=kind,
-        code=code_state(project, folders),
+        code=_code_of_run(context.run.run_id, project, folders),
         config=_config(context),
         engine="dagster",
         engine_run=context.run.run_id,
@@ -59,6 +60,12 @@ def asset_run(
     run.client.ship()
 
 
+@lru_cache(maxsize=8)
+def _code_of_run(_dagster_run: str, project: Path, folders: tuple[str, ...]) -> dict[str, object]:
+    """Return the state of the code, asked once per Dagster run and process: the code is loaded by then."""
+    return code_state(project, folders)
+
+
 def node_run_id(dagster_run: str, node: str) -> str:
     """Return the id of the run of ``node`` that a Dagster run is."""
     return observed_id("dagster run", dagster_run, node)
@@ -70,9 +77,10 @@ def read_inputs(run: NodeRun, ion: str, component: str, given: Mapping[str, obje
     for name, value in given.items():
         if not isinstance(value, pd.DataFrame):
             continue
-        digest = dataset_digest(value)
+        table = dataset_table(value)
+        digest = dataset_digest(table)
         # Where its rows are kept and how it is classified, its writer has recorded.
-        version = DatasetVersion(f"{ion}/{name}", digest, "", len(value), dataset_schema(value), "")
+        version = DatasetVersion(f"{ion}/{name}", digest, "", len(value), dataset_schema(table), "")
         run.use_dataset(version, role="input", component=component)
         found[f"{ion}/{name}"] = digest
     return found
