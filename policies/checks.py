@@ -14,7 +14,7 @@ def all_checks_passed() -> Policy:
 
     def judge(evidence: Evidence) -> tuple[Verdict, str]:
         if not evidence.checks:
-            return "reject", "the ION declares no data quality check"
+            return "reject", "the ION declares no data quality check; give its datasets `expectations=`"
         for check in evidence.checks:
             label = f"{check.name} on {check.asset}"
             if not check.dataset:

@@ -33,8 +33,11 @@ def linear_model(
     as the dataset version that the metrics are measured on.
 
     Raises:
-        IonError: ``not-linear`` for another pipeline or more than two classes.
+        IonError: ``not-linear`` for another pipeline or more than two classes, ``no-column``.
     """
+    missing = [name for name in (*features, label) if name not in heldout.columns]
+    if missing:
+        raise ion.IonError("no-column", f"heldout has no column {missing[0]!r}", "name features and label as there")
     scaler, regression = _steps(fitted)
     for name, step in fitted.steps:
         run.component(name, type(step).__name__, {"params": {k: str(v) for k, v in step.get_params().items()}})

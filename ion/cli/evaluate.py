@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ion.decision import Outcome
-    from ion.store import Candidate
+    from ion.store import Candidate, GovernanceStore
 
 
 @click.command(name="evaluate")
@@ -41,19 +41,30 @@ def command(model: str, node_run: str, *, as_json: bool) -> None:
             outcomes = governor.consider(candidate, again=True)
         finally:
             governor.store.close()
-    if not outcomes:
-        raise IonError(
-            "not-eligible",
-            f"model {short(candidate.model)} cannot be decided: its node run did not succeed, Dagster holds no "
-            "materialization of it, or no policy node is assigned to it",
-            "`ion timeline ION` shows how its run ended; `ion define ION` who decides",
-        )
+        if not outcomes:
+            raise _not_eligible(asked.store, candidate)
     if as_json:
         print_json({"model": candidate.model, "run": candidate.run, "outcomes": [_told(each) for each in outcomes]})
     else:
         _print(outcomes)
     if any(outcome.verdict != "approve" for outcome in outcomes):
         did_not_hold()
+
+
+def _not_eligible(store: GovernanceStore, candidate: Candidate) -> IonError:
+    """Return the error that says which condition of a decision is missing."""
+    from ion.decision.evidence import candidate_facts
+    from ion.graph import assignments
+
+    ion = candidate.node.partition("/")[0]
+    if candidate_facts(store, candidate) is None:
+        reason, hint = "its node run has not succeeded", f"`ion timeline {ion}` shows how it ended"
+    elif not assignments(store, candidate.node):
+        reason = f"no recorded definition leads from {candidate.node} over a policy to an inference node"
+        hint = f"`ion define {ion} --record` records what the code declares"
+    else:
+        reason, hint = "Dagster holds no materialization of it", "check that DAGSTER_HOME is the deployment's"
+    return IonError("not-eligible", f"model {short(candidate.model)} cannot be decided: {reason}", hint)
 
 
 def _candidate(asked: Opened, model: str, node_run: str) -> Candidate:

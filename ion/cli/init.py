@@ -55,7 +55,7 @@ def command(folder: Path, *, as_json: bool) -> None:
     out = console()
     out.print(f"{len(written)} files written to {folder}", style="green")
     out.print(f"  cd {folder}\n  git init && git add . && git commit   # a policy asks for committed source")
-    out.print("  make setup                             # Flink's environment, for streaming nodes")
+    out.print("  make setup                             # only for streaming: Flink's environment")
     out.print("  ion doctor                             # what this machine has and lacks\n  ion up")
 
 

@@ -137,7 +137,9 @@ def _admit(run: NodeRun, home: Home, node: str) -> Admitted:
         AdmissionRefused(run=run.id, node=node, step=step, reason=answer.reason, pointer_digest=digest),
     )
     raise IonError(
-        "not-admitted", f"the gate refused the model of {node}: {answer.reason}", "`ion timeline` shows its decisions"
+        "not-admitted",
+        f"the gate refused the model of {node} at step {step}: {answer.reason}",
+        f"`ion timeline {node.partition('/')[0]}` shows what was decided; nothing is served before an approval",
     )
 
 

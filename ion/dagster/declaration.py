@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from ion.errors import IonError
 from ion.graph import Definition
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ def definitions_of(found: Sequence[Declaration]) -> list[Definition]:
 def _definition(ion: str, parts: Sequence[Declaration]) -> Definition:
     training = [part for part in parts if part.role == "training"]
     serving = [part for part in parts if part.role == "inference"]
+    for part in serving:
+        if part.details["model"] not in {each.name for each in training}:
+            known = ", ".join(each.name for each in training) or "none"
+            raise IonError(
+                "no-training",
+                f"{ion}/{part.name} serves {part.details['model']!r}, which no training asset of {ion} is called",
+                f"training assets: {known}",
+            )
     nodes: list[dict[str, object]] = []
     edges: list[dict[str, str]] = []
     for name in sorted({part.node for part in parts} - {part.node for part in serving}):

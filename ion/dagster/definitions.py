@@ -73,7 +73,7 @@ def _derived(found: Iterable[Declaration]) -> list[dg.AssetSpec]:
 def _definition_sensor(found: Sequence[Declaration]) -> dg.SensorDefinition:
     @dg.sensor(
         name="ion_definitions",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Records each ION as the code declares it, whenever that changes.",
     )

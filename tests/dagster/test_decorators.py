@@ -207,6 +207,13 @@ def test_what_is_no_frame_or_no_model_is_refused(scene: Scene) -> None:
     assert {fact.status for fact in scene.facts(NodeRunEnded)} == {"failed"}
 
 
+def test_serving_a_model_that_nobody_trains_is_said_at_once() -> None:
+    spec = streaming(ion="ward", name="scores", model="recomender", classification="pii")
+    with pytest.raises(IonError, match="no training asset of ward is called") as misspelt:
+        definitions_of(declarations([spec]))
+    assert misspelt.value.code == "no-training"
+
+
 def test_declarations_refuse_what_cannot_be_governed() -> None:
     with pytest.raises(IonError, match="unknown classification") as bad:
         dataset(ion="ward", classification="secret")

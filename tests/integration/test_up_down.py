@@ -143,6 +143,19 @@ def test_everything_answers_and_ctrl_c_leaves_no_process(deployment: Deployment)
         assert listening
         assert all(address.startswith("0100007F") for address in listening)
 
+    # Changed code is there after "Reload" on Dagster's page, in the page and in the server that runs it.
+    changed = ASSETS.replace("numbers", "letters")
+    (deployment.project / "some_assets.py").write_text(changed)
+    reload = 'mutation { reloadRepositoryLocation(repositoryLocationName: "assets") { __typename } }'
+    graphql(deployment.dagster_url, reload)
+    listing = "{ assetNodes { assetKey { path } } }"
+
+    def reloaded() -> bool:
+        nodes = graphql(deployment.dagster_url, listing)["assetNodes"]
+        return [node["assetKey"]["path"] for node in nodes] == [["letters"]]  # type: ignore[attr-defined]
+
+    assert until(20, reloaded)
+
     again = ion(deployment, "up")
     assert "It runs already" in again.read_until("Logs")
     assert again.process.wait(10) == 0

@@ -223,3 +223,4 @@ def test_what_cannot_be_evaluated(capsys: pytest.CaptureFixture[str], history: H
     ):
         error = answer(capsys, "evaluate", *arguments, code=2)["error"]
         assert error["code"] == code  # type: ignore[index]
+        assert code != "not-eligible" or "no materialization" in error["message"]  # type: ignore[index]

@@ -159,8 +159,8 @@ class Plan:
             sys.executable,
             "-m",
             "dagster",
-            "api",
-            "grpc",
+            "code-server",  # reloads changed code when Dagster's page asks; `api grpc` would not
+            "start",
             "--socket",
             str(path),
             "--module-name",
@@ -210,13 +210,25 @@ def graphql(url: str, query: str) -> dict[str, object]:
     return found
 
 
-_LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename } } } } }"
+_LOCATIONS = (
+    "{ workspaceOrError { ... on Workspace { locationEntries { name "
+    "locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+)
 _DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { healthy required } } } }"
 
 
 def _locations_loaded(url: str) -> bool:
+    """Tell whether every code location is there.
+
+    Raises:
+        IonError: ``start-failed`` when one does not load; waiting would not mend it.
+    """
     workspace = graphql(url, _LOCATIONS)["workspaceOrError"]
     entries = workspace["locationEntries"] if isinstance(workspace, dict) else []
+    for entry in entries:
+        found = entry["locationOrLoadError"] or {}
+        if found.get("__typename") == "PythonError":
+            raise IonError("start-failed", f"code {entry['name']} does not load", str(found["message"])[-1500:])
     return bool(entries) and all(
         (entry["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation" for entry in entries
     )
