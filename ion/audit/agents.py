@@ -10,11 +10,14 @@ from ion.facts import GOVERNANCE_ONLY, GapNoted, Record
 from ion.ledger import Problem
 
 if TYPE_CHECKING:
-    from ion.store import GovernanceStore
+    from collections.abc import Mapping
 
 
-def agent_problems(store: GovernanceStore, records: list[tuple[int, Record]]) -> list[Problem]:
-    """Find holes in agents' sequences that no gap fact explains, lost acknowledged facts, and foreign decisions."""
+def agent_problems(acknowledged: Mapping[str, int], records: list[tuple[int, Record]]) -> list[Problem]:
+    """Find holes in agents' sequences that no gap fact explains, lost acknowledged facts, and foreign decisions.
+
+    ``acknowledged`` holds each agent's last acknowledged sequence number, read before ``records``.
+    """
     sequences: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for position, record in records:
         sequences[record.agent].append((record.seq, position))
@@ -27,10 +30,10 @@ def agent_problems(store: GovernanceStore, records: list[tuple[int, Record]]) ->
                 missing = after - before - 1
                 message = f"agent {agent}: {missing} facts before sequence {after} are missing, no gap fact says why"
                 problems.append(Problem(position, "sequence-hole", message))
-    for agent, acknowledged in store.agents().items():
+    for agent, newest in acknowledged.items():
         last = max((number for number, _ in sequences.get(agent, [])), default=-1)
-        if last < acknowledged:
-            message = f"agent {agent} was acknowledged up to {acknowledged}, the store holds up to {last}"
+        if last < newest:
+            message = f"agent {agent} was acknowledged up to {newest}, the store holds up to {last}"
             problems.append(Problem(0, "acknowledged-missing", message))
     return problems + _foreign_decisions(records)
 

@@ -51,6 +51,7 @@ def verify(store: GovernanceStore, home: Home) -> Audit:
     from the facts; every signed decision, promotion and halt; bytes named by digest; each agent's
     sequence; and that pointer files say what the store says.
     """
+    acknowledged = store.agents()  # before the facts: what was acknowledged by now must be among them
     head, entries = _snapshot(store)
     problems = verify_chain(entries, head.position, head.link)
     records: list[tuple[int, Record]] = []
@@ -60,7 +61,7 @@ def verify(store: GovernanceStore, home: Home) -> Audit:
         except IonError as error:
             problems.append(Problem(position, "unreadable", error.message))
     problems += index_problems(store, records, complete=len(records) == len(entries))
-    problems += agent_problems(store, records)
+    problems += agent_problems(acknowledged, records)
     problems += signature_problems(home, records)
     problems += body_problems(store, home, records)
     problems += pointer_problems(home, records)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ion.store import Head
+
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
@@ -91,6 +93,22 @@ def test_a_halted_node_holds(history: History) -> None:
 
 
 # The chain ---------------------------------------------------------------------------------------
+
+
+def test_facts_that_arrive_while_the_audit_reads_are_no_fault(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = history.deployment.store
+    head = store.head
+
+    def told_meanwhile() -> Head:
+        found = head()
+        history.deployment.client.emit(ParamRecorded(run="r", name="n", value=found.position))
+        history.deployment.client.ship()
+        return found
+
+    monkeypatch.setattr(store, "head", told_meanwhile)
+    assert verify(store, history.deployment.home).problems == ()
 
 
 def test_an_edited_fact(history: History) -> None:
