@@ -19,18 +19,10 @@ from ion.agent.code import code_state
 from ion.canonical import digest_bytes
 from ion.clock import Stamp, now_us
 from ion.evidence import ArtifactStore, TrustRoot, create_key, load_signer, write_public
-from ion.facts import (
-    DecisionMade,
-    EpochClosed,
-    EpochOpened,
-    Fact,
-    InputsCaptured,
-    PredictionsCommitted,
-    Record,
-    write_record,
-)
+from ion.facts import DecisionMade, EpochClosed, EpochOpened, Fact, InputsCaptured, PredictionsCommitted
 from ion.home import Home
 from ion.ids import PredictionId, new_id
+from ion.records import Record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

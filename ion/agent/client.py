@@ -22,8 +22,9 @@ from ion.agent.shipping import is_shipped, ship_agent
 from ion.agent.spool import SpoolWriter
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import GapNoted, write_record
+from ion.facts import GapNoted
 from ion.ids import new_id
+from ion.records import write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from ion.errors import IonError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ion.facts import Record
+    from ion.records import Record
     from ion.store import GovernanceStore
 
 

@@ -15,8 +15,9 @@ from ion.agent.spool import has_writer, read_frames
 from ion.canonical import digest_bytes
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import AlertRaised, GapNoted, Record, read_record, write_record
+from ion.facts import AlertRaised, GapNoted
 from ion.ids import observed_id
+from ion.records import Record, read_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,11 +6,13 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ion.facts import GOVERNANCE_ONLY, GapNoted, Record
+from ion.facts import GOVERNANCE_ONLY, GapNoted
 from ion.ledger import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ion.records import Record
 
 
 def agent_problems(acknowledged: Mapping[str, int], records: list[tuple[int, Record]]) -> list[Problem]:

@@ -14,7 +14,6 @@ from ion.facts import (
     InputsCaptured,
     ModelRecorded,
     PredictionsCommitted,
-    Record,
     RowsQuarantined,
 )
 from ion.ledger import Problem
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ion.home import Home
+    from ion.records import Record
     from ion.store import GovernanceStore
 
 _ARTIFACT = "artifact:"

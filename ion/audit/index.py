@@ -10,7 +10,7 @@ from ion.store import Filed
 from ion.store.refold import refold
 
 if TYPE_CHECKING:
-    from ion.facts import Record
+    from ion.records import Record
     from ion.store import GovernanceStore
 
 _SHOWN = 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ion.errors import IonError
 from ion.evidence.envelope import Unverified
 from ion.evidence.statements import PromotionStatement, verify_promotion
-from ion.facts import NodeHalted, Promoted, Record
+from ion.facts import NodeHalted, Promoted
 from ion.graph.signed import trusted
 from ion.ledger import Problem
 from ion.serving.pointer import pointer_path, read_pointer
@@ -16,6 +16,7 @@ from ion.serving.pointer import pointer_path, read_pointer
 if TYPE_CHECKING:
     from ion.evidence.trust import TrustRoot
     from ion.home import Home
+    from ion.records import Record
 
 _TRIES = 3
 _WAIT_S = 0.3

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_json
-from ion.facts import DecisionMade, Fact, IonDefined, NodeHalted, Promoted, Record
+from ion.facts import DecisionMade, Fact, IonDefined, NodeHalted, Promoted
 from ion.graph.signed import decision_problem, halt_problem, promotion_problem, trusted
 from ion.ledger import Problem
 
 if TYPE_CHECKING:
     from ion.evidence.trust import TrustRoot
     from ion.home import Home
+    from ion.records import Record
 
 _SIGNED = (DecisionMade, Promoted, NodeHalted)
 

@@ -11,8 +11,8 @@ from ion.audit.index import index_problems
 from ion.audit.pointers import pointer_problems
 from ion.audit.signatures import signature_problems
 from ion.errors import IonError
-from ion.facts import Record, read_record
 from ion.ledger import Problem, verify_chain
+from ion.records import Record, read_record
 
 if TYPE_CHECKING:
     from ion.home import Home

@@ -16,7 +16,7 @@ from ion.home import Home, web_url
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ion.facts import Recorded
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 _POINTER = "dagster/input_event_pointer/"

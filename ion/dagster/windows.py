@@ -13,7 +13,7 @@ from ion.home import web_url
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ion.facts import Recorded
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 _SHOWN = 12

@@ -11,8 +11,8 @@ from ion.facts import DecisionMade, EpochOpened, ModelRecorded, NodeRunStarted, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ion.facts import Recorded
     from ion.graph.inquiry import Answer
+    from ion.records import Recorded
     from ion.store import Candidate, GovernanceStore
 
 

@@ -10,9 +10,9 @@ from ion.facts import DecisionMade, Promoted
 from ion.graph.signed import decision_problem, promotion_problem
 
 if TYPE_CHECKING:
-    from ion.facts import Recorded
     from ion.graph.inquiry import Answer, Inquiry
     from ion.graph.serving_epoch import Serving
+    from ion.records import Recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from ion.facts import AlertRaised, Fact, GapNoted
 from ion.graph.signed import trusted
 
 if TYPE_CHECKING:
-    from ion.facts import Recorded
     from ion.home import Home
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 F = TypeVar("F", bound=Fact)

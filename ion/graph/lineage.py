@@ -26,8 +26,9 @@ from ion.graph.upstream import dataset_answers, datasets_used
 from ion.ids import PredictionId
 
 if TYPE_CHECKING:
-    from ion.facts import ModelRecorded, Recorded
+    from ion.facts import ModelRecorded
     from ion.home import Home
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 

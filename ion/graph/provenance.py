@@ -18,9 +18,9 @@ from ion.facts import (
 )
 
 if TYPE_CHECKING:
-    from ion.facts import Recorded
     from ion.graph.inquiry import Answer, Inquiry
     from ion.graph.upstream import DatasetUsed
+    from ion.records import Recorded
 
 
 def model_made(inquiry: Inquiry, model: str, run: str) -> Recorded[ModelRecorded] | None:

@@ -15,9 +15,9 @@ from ion.facts import (
     GapNoted,
     InputsCaptured,
     PredictionsCommitted,
-    Recorded,
     RowsQuarantined,
 )
+from ion.records import Recorded
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer, Inquiry

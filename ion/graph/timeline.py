@@ -32,8 +32,9 @@ from ion.facts import (
 from ion.graph.happening import happening
 
 if TYPE_CHECKING:
-    from ion.facts import Fact, Recorded
+    from ion.facts import Fact
     from ion.graph.inquiry import Answer
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 SHOWN: tuple[type[Fact], ...] = (

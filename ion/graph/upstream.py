@@ -10,8 +10,9 @@ from ion.clock import rfc3339
 from ion.facts import CheckEvaluated, ComponentRan, DatasetRecorded
 
 if TYPE_CHECKING:
-    from ion.facts import DecisionMade, ModelRecorded, Recorded
+    from ion.facts import DecisionMade, ModelRecorded
     from ion.graph.inquiry import Answer, Inquiry
+    from ion.records import Recorded
 
 
 @dataclass(frozen=True, slots=True)

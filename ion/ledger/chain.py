@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
-from ion.facts import read_record
+from ion.records import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

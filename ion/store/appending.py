@@ -8,9 +8,10 @@ from sqlalchemy import insert, select, update
 
 from ion.canonical import digest_bytes
 from ion.clock import now_us
-from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact, Record, write_record
+from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact
 from ion.ids import new_id, observed_id
 from ion.ledger import link
+from ion.records import Record, write_record
 from ion.store import schema
 from ion.store.projections import fold
 from ion.store.reading import Appended

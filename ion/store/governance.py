@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import Fact, Record, Recorded, read_record
+from ion.facts import Fact
 from ion.ids import PredictionId, new_id
+from ion.records import Record, Recorded, read_record
 from ion.store import schema
 from ion.store.appending import Append, first_of_each
 from ion.store.connection import connect, drop_inherited, writing

@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select, update
 
-from ion.facts import (
-    DecisionMade,
-    Fact,
-    ModelRecorded,
-    NodeHalted,
-    PredictionsCommitted,
-    Promoted,
-    Record,
-)
+from ion.facts import DecisionMade, Fact, ModelRecorded, NodeHalted, PredictionsCommitted, Promoted
 from ion.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ion.records import Record
 
 
 def fold(connection: Connection, records: Iterable[tuple[int, Record]]) -> None:

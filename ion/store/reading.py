@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import select
 
-from ion.facts import Fact, Recorded, read_record
+from ion.facts import Fact
+from ion.records import Recorded, read_record
 from ion.store import schema
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ion.store.projections import fold
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ion.facts import Record
+    from ion.records import Record
 
 
 def refold(records: Iterable[tuple[int, Record]]) -> dict[str, list[tuple[object, ...]]]:

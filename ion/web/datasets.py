@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
-from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunStarted, Recorded
+from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunStarted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 

@@ -30,7 +30,7 @@ from ion.graph.happening import happening
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ion.facts import Recorded
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 _KINDS: tuple[type[Fact], ...] = (

@@ -18,7 +18,6 @@ from ion.facts import (
     NodeRunEnded,
     NodeRunStarted,
     ParamRecorded,
-    Recorded,
     SignatureRecorded,
     TrialRecorded,
 )
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ion.home import Home
+    from ion.records import Recorded
     from ion.store import GovernanceStore
     from ion.web.tally import Tally, Use
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
-from ion.facts import read_record
 from ion.ids import PredictionId
 from ion.ledger import GENESIS, link
+from ion.records import read_record
 from ion.serving.scorer import LinearScorer
 
 if TYPE_CHECKING:

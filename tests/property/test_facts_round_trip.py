@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ion.clock import Stamp
 from ion.errors import IonError
-from ion.facts import KINDS, Fact, read_record, write_record
+from ion.facts import KINDS, Fact
+from ion.records import read_record, write_record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SUBJECT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)

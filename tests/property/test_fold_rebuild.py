@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ion.errors import IonError
-from ion.facts import DecisionMade, Fact, GapNoted, ModelRecorded, NodeHalted, PredictionsCommitted, Promoted, Record
+from ion.facts import DecisionMade, Fact, GapNoted, ModelRecorded, NodeHalted, PredictionsCommitted, Promoted
 from ion.ledger import verify_chain
 from ion.store import GovernanceStore, open_store
 from ion.testing import written
+
+if TYPE_CHECKING:
+    from ion.records import Record
 
 NAMES = st.sampled_from(["a", "b", "c"])
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
 from ion.evidence import ArtifactStore
-from ion.facts import GOVERNANCE_ONLY, ComponentRan, InputsCaptured, RowsQuarantined, read_record
+from ion.facts import GOVERNANCE_ONLY, ComponentRan, InputsCaptured, RowsQuarantined
+from ion.records import read_record
 from ion.store import open_store
 from ion.testing import Deployment, History
 
@@ -57,7 +58,7 @@ def rewritten(history: History, url: str, change: Callable[[Fact], Fact | None])
         if fact is record.fact:
             target.append([record], blocks)
         else:
-            from ion.facts import write_record
+            from ion.records import write_record
 
             changed = write_record(fact, fact_id=record.id, agent=record.agent, seq=record.seq, stamp=record.stamp)
             target.append([changed], blocks)

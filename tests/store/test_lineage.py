@@ -30,10 +30,10 @@ from ion.facts import (
     PredictionsCommitted,
     Promoted,
     RowsQuarantined,
-    write_record,
 )
 from ion.graph import Explanation, explain
 from ion.ids import PredictionId, new_id
+from ion.records import write_record
 from ion.testing import POLICY, SERVING, TRAINER, History
 from tests.store.complete_history import artifact, complete_history, rewritten
 

@@ -8,9 +8,10 @@ import pytest
 
 from ion.clock import Stamp
 from ion.errors import IonError
-from ion.facts import AlertRaised, EpochOpened, GapNoted, IonDefined, NodeRunEnded, NodeRunStarted, write_record
+from ion.facts import AlertRaised, EpochOpened, GapNoted, IonDefined, NodeRunEnded, NodeRunStarted
 from ion.graph import catalogue, find_model, find_prediction, predictions, timeline
 from ion.ids import PredictionId, new_id
+from ion.records import write_record
 from ion.testing import POLICY, SERVING, TRAINER, History
 from tests.store.complete_history import complete_history
 

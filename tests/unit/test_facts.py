@@ -10,7 +10,8 @@ import pytest
 from ion.canonical import canonical_bytes
 from ion.clock import Stamp
 from ion.errors import IonError
-from ion.facts import KINDS, Fact, GapNoted, MessageSent, ModelRecorded, StatisticsRecorded, read_record, write_record
+from ion.facts import KINDS, Fact, GapNoted, MessageSent, ModelRecorded, StatisticsRecorded
+from ion.records import read_record, write_record
 from ion.testing import written
 
 STATISTICS = StatisticsRecorded(run="r", series="auc", times=[1, 2], values=[0.5, 1e16], epoch="e")
