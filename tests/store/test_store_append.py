@@ -169,7 +169,7 @@ def test_a_command_that_raises_records_nothing(store: GovernanceStore) -> None:
 
 
 def test_a_cause_changes_a_node_once(store: GovernanceStore) -> None:
-    promoted = FORBIDDEN[2]
+    promoted = any_fact(Promoted)
     with store.command() as command:
         command.record(promoted)
     with pytest.raises(IonError) as caught, store.command() as command:
