@@ -17,6 +17,7 @@ from ion.facts import (
     AlertRaised,
     ClockSkewed,
     GapNoted,
+    Promoted,
 )
 from ion.ids import PredictionId
 from ion.ledger import verify_chain
@@ -175,7 +176,7 @@ def test_a_cause_changes_a_node_once(store: GovernanceStore) -> None:
     with pytest.raises(IonError) as caught, store.command() as command:
         command.record(promoted)
     assert caught.value.code == "conflict"
-    assert store.current("i/n").serial == 1
+    assert store.current("x").serial == 1
     assert_whole(store)
 
 
