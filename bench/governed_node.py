@@ -11,10 +11,9 @@ from ion.evidence import (
     DecisionStatement,
     EvidenceReference,
     PromotionStatement,
-    create_key,
+    founded_trust,
     load_signer,
     sign_statement,
-    write_public,
 )
 from ion.ids import new_id
 from ion.serving import pointer_path, write_pointer
@@ -31,11 +30,8 @@ _DAY_US = 86_400_000_000
 
 def prepare_node(home: Home) -> Folders:
     """Make keys, a signed promotion of a pre-trained model and the capture key; return the node's folders."""
-    home.keys.mkdir(mode=0o700)
-    create_key(home.keys / "decision.pem")
+    founded_trust(home)
     signer = load_signer(home.decision_key_uri)
-    home.decision_public.parent.mkdir()
-    write_public(home.decision_public, signer.public)
     artifacts = ArtifactStore(home.artifacts)
     model = artifacts.put_model({"model.json": pretrained(1).scorers[0].to_bytes()}).digest
     now = now_us()

@@ -267,7 +267,10 @@ class DagsterReported(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionMade(Fact):
-    """A policy set gave its verdict on a candidate; ``envelope`` is the signed statement."""
+    """A policy set gave its verdict on a candidate; ``envelope`` is the signed statement.
+
+    ``approvals`` is what was asked of people: [{role, quorum, people, envelopes}].
+    """
 
     SUBJECTS = ("decision", "model", "run", "node")
     decision: str
@@ -282,6 +285,8 @@ class DecisionMade(Fact):
     expires: int
     envelope: str
     envelope_digest: str
+    automatic: bool = True
+    approvals: Sequence[Object] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

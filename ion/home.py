@@ -46,9 +46,20 @@ class Home:
         return os.environ.get("ION_DECISION_KEY") or f"file:{self.keys / 'decision.pem'}"
 
     @property
-    def decision_public(self) -> Path:
-        """The public half of the decision key: what a gate trusts."""
-        return self.root / "trust" / "decision.pub.pem"
+    def ledger_key_uri(self) -> str:
+        """``ION_LEDGER_KEY`` (a signer URI), by default a file under `keys`."""
+        return os.environ.get("ION_LEDGER_KEY") or f"file:{self.keys / 'ledger.pem'}"
+
+    @property
+    def trust_document(self) -> Path:
+        """Whose signatures count: signed by the root."""
+        return self.root / "trust" / "trust.json"
+
+    @property
+    def root_public(self) -> Path:
+        """The public half of the root key, ``ION_TRUST_ROOT`` or beside the trust document."""
+        named = os.environ.get("ION_TRUST_ROOT")
+        return Path(named).resolve() if named else self.root / "trust" / "root.pub.pem"
 
     @property
     def mlflow_url(self) -> str:

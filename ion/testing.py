@@ -18,7 +18,8 @@ from ion.agent import Client, Histogram, Model
 from ion.agent.code import code_state
 from ion.canonical import digest_bytes
 from ion.clock import Stamp, now_us
-from ion.evidence import ArtifactStore, TrustRoot, create_key, load_signer, write_public
+from ion.evidence import ArtifactStore, TrustRoot, founded_trust, load_signer, load_trust
+from ion.evidence.files import write_atomic
 from ion.facts import DecisionMade, EpochClosed, EpochOpened, Fact, InputsCaptured, PredictionsCommitted
 from ion.home import Home
 from ion.ids import PredictionId, new_id
@@ -83,6 +84,18 @@ class MemoryReceiver:
     records: list[Record] = field(default_factory=list)
     blocks: dict[str, bytes] = field(default_factory=dict)
     conflicts: int = 0
+    keys: dict[str, CaptureKey] = field(default_factory=dict)
+
+    def keep_capture_keys(self, keys: Sequence[CaptureKey]) -> object:
+        """Keep keys.
+
+        Raises:
+            ConnectionError: while ``down``.
+        """
+        if self.down:
+            raise ConnectionError("the store is down")
+        self.keys.update((key.key_id, key) for key in keys)
+        return None
 
     def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> object:
         """Take records not yet known, and blocks whose digest is right.
@@ -141,6 +154,13 @@ class Served:
     capture_key: str
 
 
+def trust_another(home: Home, other: Home) -> None:
+    """Let the deployment at ``home`` trust root and keys of another one, founded at ``other``."""
+    founded_trust(other)
+    for there, here in ((other.root_public, home.root_public), (other.trust_document, home.trust_document)):
+        write_atomic(here, there.read_bytes())
+
+
 @dataclass
 class Deployment:
     """The ION ``patient_tests`` on a real store, with real keys and artifacts, and no engine.
@@ -168,16 +188,15 @@ class Deployment:
 
         home = Home(root).make()
         store = open_store(store_url or f"sqlite:///{root / 'store.db'}")
-        key = home.keys / "decision.pem"
-        write_public(home.decision_public, create_key(key))
+        founded_trust(home)
         define(store, Definition.from_json(dict(DEFINITION)))
-        signer, artifacts = load_signer(f"file:{key}"), ArtifactStore(home.artifacts)
+        signer, artifacts = load_signer(home.decision_key_uri), ArtifactStore(home.artifacts)
         return cls(home, store, Client(home, "test", store), signer, artifacts)
 
     @property
     def trust(self) -> TrustRoot:
         """What a gate of this deployment trusts."""
-        return TrustRoot((self.signer.public,))
+        return load_trust(self.home).root("decision")
 
     def train(
         self,
@@ -289,7 +308,8 @@ class Deployment:
             IonError: what the current model's artifact says, when nothing was promoted yet.
         """
         from ion.decision import promotion_message
-        from ion.serving.capture import CaptureKey, seal
+        from ion.evidence.captures import CaptureKey
+        from ion.serving.capture import seal
         from ion.serving.captured import CapturedRow, capture_aad
         from ion.serving.scorer import LINEAR_FORMAT, load_scorer
 
@@ -299,7 +319,7 @@ class Deployment:
         inputs = tuple(tuple(map(float, row)) for row in patients(99)[list(FEATURES)].to_numpy()[:rows])
         scores = tuple(scorer.score_row(row) for row in inputs)
         epoch, started, key = new_id(), now_us(), CaptureKey.generate()
-        self.store.keep_capture_key(key.key_id, key.secret)
+        self.store.keep_capture_keys([key])
         with self.client.node_run(SERVING, kind="inference", engine="flink") as run:
             run.received(promotion_message(current.cause, SERVING))
             run.emit(

@@ -14,7 +14,7 @@ from ion.ledger import Problem
 from ion.serving.pointer import pointer_path, read_pointer
 
 if TYPE_CHECKING:
-    from ion.evidence.trust import TrustRoot
+    from ion.evidence.trust_root import TrustRoot
     from ion.home import Home
     from ion.records import Record
 

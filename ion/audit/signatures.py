@@ -10,7 +10,7 @@ from ion.graph.signed import decision_problem, halt_problem, promotion_problem, 
 from ion.ledger import Problem
 
 if TYPE_CHECKING:
-    from ion.evidence.trust import TrustRoot
+    from ion.evidence.trust_root import TrustRoot
     from ion.home import Home
     from ion.records import Record
 

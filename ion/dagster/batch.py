@@ -15,7 +15,7 @@ from ion.clock import now_us
 from ion.decision import promotion_message
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
-from ion.evidence.trust import TrustRoot
+from ion.evidence.trust import load_trust
 from ion.facts import AdmissionRefused, EpochClosed, EpochOpened, InputsCaptured, PredictionsCommitted
 from ion.home import web_url
 from ion.ids import new_id
@@ -119,12 +119,12 @@ def predict(
 
 def _admit(run: NodeRun, home: Home, node: str) -> Admitted:
     """Return the promoted model, or record the refusal and raise."""
-    if not home.decision_public.exists():
+    if not home.trust_document.exists():
         raise IonError(
             "not-admitted", f"no model was ever approved for {node}", "train one, and let a policy approve it"
         )
     pointer = pointer_path(home.root, node)
-    trust = TrustRoot.from_files(home.decision_public)
+    trust = load_trust(home).root("decision")
     state = home.root / "serving" / node / "accepted.json"
     answer = Gate(pointer, ArtifactStore(home.artifacts), trust, node, state).admit()
     if isinstance(answer, Admitted):

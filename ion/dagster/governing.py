@@ -9,10 +9,12 @@ import dagster as dg
 
 from ion import __version__
 from ion.agent.code import code_state
+from ion.clock import now_us
 from ion.decision import Governor, PointerFiles, Promotions, load_policy_set
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
-from ion.evidence.keys import create_key, load_public, load_signer, write_public
+from ion.evidence.founding import founded_trust
+from ion.evidence.keys import load_signer
 from ion.graph import assignments
 from ion.serving import pointer_path, read_pointer, write_pointer
 from ion.serving.measure import measure
@@ -31,34 +33,27 @@ _DATA_VERSION = "dagster/data_version"
 
 
 def decision_signer(home: Home) -> Signer:
-    """Return the signer of decisions; a key file under the home is made on first use (0600).
+    """Return the signer of decisions; keys and trust under the home are made on first use (0600).
 
     Raises:
         IonError: ``decision-key-lost`` when the deployment trusts a key that is not there any more,
-            ``decision-key-differs`` when it trusts another one, or when the key cannot be read.
+            ``decision-key-differs`` when it trusts another one, and as `ion.evidence.founding.founded_trust`.
     """
+    trust = founded_trust(home)
     own = home.keys / "decision.pem"
     if home.decision_key_uri == f"file:{own}" and not own.exists():
-        if home.decision_public.exists():
-            raise IonError(
-                "decision-key-lost",
-                "the decision key is gone, while this deployment still trusts its public half",
-                "restore keys/decision.pem from a backup; a new key would make every decision so far worthless",
-            )
-        home.make()
-        try:
-            create_key(own)
-        except IonError as error:  # another process of this deployment was first
-            if error.code != "key-exists":
-                raise
+        raise IonError(
+            "decision-key-lost",
+            "the decision key is gone, while this deployment still trusts its public half",
+            "restore keys/decision.pem from a backup, or `ion keys rotate decision` with the root key",
+        )
     signer = load_signer(home.decision_key_uri)
-    if not home.decision_public.exists():
-        write_public(home.decision_public, signer.public)
-    elif load_public(home.decision_public) != signer.public:
+    trusted = trust.root("decision")
+    if signer.public not in trusted.keys or not trusted.covers(signer.public.key_id, now_us()):
         raise IonError(
             "decision-key-differs",
-            "the decision key is not the one whose public half this deployment trusts",
-            "check ION_DECISION_KEY; trust/decision.pub.pem names the trusted key",
+            "the decision key is none that this deployment trusts now",
+            "check ION_DECISION_KEY; `ion trust show` names the trusted keys",
         )
     return signer
 

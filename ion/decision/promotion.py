@@ -9,7 +9,7 @@ from ion.clock import now_us
 from ion.errors import IonError
 from ion.evidence.envelope import Unverified
 from ion.evidence.statements import PromotionStatement, sign_statement, verify_promotion
-from ion.evidence.trust import TrustRoot
+from ion.evidence.trust_root import TrustRoot
 from ion.facts import DecisionMade, MessageSent, ModelRecorded, NodeHalted, Promoted
 from ion.ids import new_id, observed_id
 

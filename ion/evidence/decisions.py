@@ -51,6 +51,37 @@ class EvidenceReference:
 
 
 @dataclass(frozen=True, slots=True)
+class RequiredApprovals:
+    """What a policy asked of people, and the digests of the approvals that met it."""
+
+    role: str
+    quorum: int
+    envelopes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that asks for nobody."""
+        check(bool(self.role) and 0 < self.quorum <= MAX_INTEGER, "approvals by nobody are asked for")
+        check(all(is_digest(digest) for digest in self.envelopes), "an approval has no sha256 digest")
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"envelopes": [digest_set(each) for each in self.envelopes], "quorum": self.quorum, "role": self.role}
+
+    @classmethod
+    def parse(cls, value: object) -> RequiredApprovals:
+        """Parse what `to_json` made.
+
+        Raises:
+            IonError: ``bad-statement``.
+        """
+        fields = Fields.of(value, "approvals", BAD_STATEMENT)
+        envelopes = tuple(
+            "sha256:" + Fields.of(item, "approval", BAD_STATEMENT).text("sha256") for item in fields.items("envelopes")
+        )
+        return cls(fields.text("role"), fields.integer("quorum"), envelopes)
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionStatement:
     """A policy set's verdict on one candidate for one node. Times are microseconds UTC.
 
@@ -67,6 +98,9 @@ class DecisionStatement:
         decided: when.
         expires: from when on the verdict no longer admits the model.
         verifier_version: version of dagster-ion that decided.
+        automatic: approved by policies alone; no person looked.
+        submitters: the names of who made the model, who may not approve it.
+        approvals: what was asked of people, and what they signed.
     """
 
     ion: str
@@ -81,6 +115,9 @@ class DecisionStatement:
     decided: int
     expires: int
     verifier_version: str
+    automatic: bool = True
+    submitters: tuple[str, ...] = ()
+    approvals: tuple[RequiredApprovals, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values the gate could never accept, before they are signed."""
@@ -91,6 +128,7 @@ class DecisionStatement:
         check(bool(self.candidate_run and self.policy_uri and self.verifier_version), "a name is empty")
         check(0 <= self.decided < self.expires <= MAX_INTEGER, "it expires before it was decided")
         check(self.verdict != "approve" or bool(self.evidence), "an approval without evidence")
+        check(not (self.automatic and self.approvals), "an automatic decision that people approved")
 
     def to_payload(self) -> dict[str, object]:
         """Return the in-toto Statement as JSON values."""
@@ -105,11 +143,14 @@ class DecisionStatement:
             # We judge by the policy named above and claim no SLSA level.
             "verifiedLevels": [] if self.verdict == "approve" else ["FAILED"],
             EXTENSION: {
+                "approvals": [each.to_json() for each in self.approvals],
+                "automatic": self.automatic,
                 "candidateRun": self.candidate_run,
                 "expires": self.expires,
                 "ion": self.ion,
                 "node": self.node,
                 "reasons": list(self.reasons),
+                "submitters": list(self.submitters),
                 "verdict": self.verdict,
             },
         }
@@ -141,6 +182,9 @@ class DecisionStatement:
             decided=from_rfc3339(predicate.text("timeVerified")),
             expires=ours.integer("expires"),
             verifier_version=verifier.removeprefix(VERIFIER),
+            automatic=ours.flag("automatic"),
+            submitters=ours.texts("submitters"),
+            approvals=tuple(RequiredApprovals.parse(item) for item in ours.items("approvals")),
         )
         check(statement.to_payload() == payload, "it is not in the one form it is signed in")
         return statement

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ion.evidence.keys import Signer
-    from ion.evidence.trust import TrustRoot
+    from ion.evidence.trust_root import TrustRoot
 
 MAX_ENVELOPE = MIB
 _CODE = "bad-envelope"

@@ -112,6 +112,13 @@ class Fields:
             raise self.fail(f"field {name!r} is not an integer from 0 to 2^53 - 1")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        value = self.take(name)
+        if not isinstance(value, bool):
+            raise self.fail(f"field {name!r} is neither true nor false")
+        return value
+
     def digest(self, name: str) -> str:
         """Return a ``sha256:<hex>`` digest."""
         value = self.text(name)

@@ -12,7 +12,7 @@ from ion.evidence.promotions import Action, LeaseEnd, PromotionStatement
 
 if TYPE_CHECKING:
     from ion.evidence.keys import Signer
-    from ion.evidence.trust import TrustRoot
+    from ion.evidence.trust_root import TrustRoot
 
 __all__ = [
     "Action",
@@ -25,6 +25,8 @@ __all__ = [
     "verify_decision",
     "verify_promotion",
 ]
+
+_NOT_THEN = "the key that signed it did not count at the time"
 
 
 def sign_statement(statement: DecisionStatement | PromotionStatement, signer: Signer) -> bytes:
@@ -42,9 +44,10 @@ def verify_decision(envelope: bytes, trust: TrustRoot) -> DecisionStatement | Un
     if isinstance(answer, Unverified):
         return answer
     try:
-        return DecisionStatement.from_payload(answer.payload)
+        statement = DecisionStatement.from_payload(answer.payload)
     except IonError as error:
         return Unverified(error.message)
+    return statement if trust.covers(answer.key_id, statement.decided) else Unverified(_NOT_THEN)
 
 
 def verify_promotion(envelope: bytes, trust: TrustRoot) -> PromotionStatement | Unverified:
@@ -53,6 +56,7 @@ def verify_promotion(envelope: bytes, trust: TrustRoot) -> PromotionStatement | 
     if isinstance(answer, Unverified):
         return answer
     try:
-        return PromotionStatement.from_payload(answer.payload)
+        statement = PromotionStatement.from_payload(answer.payload)
     except IonError as error:
         return Unverified(error.message)
+    return statement if trust.covers(answer.key_id, statement.issued) else Unverified(_NOT_THEN)

@@ -8,11 +8,12 @@ from ion.canonical import digest_bytes
 from ion.errors import IonError
 from ion.evidence.envelope import Unverified
 from ion.evidence.statements import verify_decision, verify_promotion
-from ion.evidence.trust import TrustRoot
+from ion.evidence.trust import load_trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ion.evidence.trust_root import TrustRoot
     from ion.facts import DecisionMade, NodeHalted, Promoted
     from ion.home import Home
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def trusted(home: Home) -> TrustRoot | str:
     """Return the keys this deployment trusts for decisions, or why there are none."""
     try:
-        return TrustRoot.from_files(home.decision_public)
+        return load_trust(home).root("decision")
     except IonError as error:
         return error.message
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ion.evidence.artifacts import ArtifactStore
     from ion.evidence.statements import DecisionStatement, PromotionStatement
-    from ion.evidence.trust import TrustRoot
+    from ion.evidence.trust_root import TrustRoot
     from ion.serving.admission import HaltCause
 
 MAX_MODEL_BYTES = 1 << 30

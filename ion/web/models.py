@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ion.clock import now_us
 from ion.decision.evidence import upstream_datasets
 from ion.errors import IonError
-from ion.evidence import TrustRoot, Unverified, verify_decision
+from ion.evidence import TrustRoot, Unverified, load_trust, verify_decision
 from ion.facts import (
     CheckEvaluated,
     ComponentRan,
@@ -132,7 +132,7 @@ def model_view(store: GovernanceStore, home: Home, tally: Tally, nodes: Sequence
     if not recorded:
         raise IonError("unknown-model", f"no fact speaks of a model {digest}", "the catalogue lists every model")
     serving = [node for node in nodes if (now := store.current(node)).model == digest and not now.halted]
-    trust = TrustRoot.from_files(home.decision_public) if home.decision_public.exists() else None
+    trust = load_trust(home).root("decision") if home.trust_document.exists() else None
     return ModelView(digest, [_making(store, trust, record) for record in recorded], serving, tally.uses(digest))
 
 

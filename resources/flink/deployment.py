@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ion.clock import now_us
 from ion.errors import IonError
-from ion.evidence import TrustRoot
+from ion.evidence import load_trust
 from ion.facts import SignatureRecorded
 from ion.serving import pointer_path
 from resources.flink.bins import has_bins, write_bins
@@ -98,7 +98,7 @@ class FlinkDeployment:
             if self._rests():
                 return False
             self._end_remains()
-            TrustRoot.from_files(self.home.decision_public)
+            load_trust(self.home).root("decision")
             ensure_capture_key(self.home, store)
             self.share_bins(store)
             write_status(folders.status, "starting", pid=0, run="", started=now_us())

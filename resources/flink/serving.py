@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ion.canonical import digest_bytes
 from ion.decision.promotion import promotion_message
 from ion.errors import IonError
-from ion.evidence import ArtifactStore, PromotionStatement, TrustRoot, verify_promotion
+from ion.evidence import ArtifactStore, PromotionStatement, load_trust, verify_promotion
 from ion.facts import AdmissionRefused, EpochClosed, EpochOpened, MessageReceived
 from ion.home import Home
 from ion.ids import new_id, observed_id
@@ -99,7 +99,7 @@ class ProcessServing:
         self._client = client
         self._journal = journal
         self._pointer = pointer_path(home.root, settings.node)
-        self._trust = TrustRoot.from_files(home.decision_public)
+        self._trust = load_trust(home).root("decision")
         self._gate = Gate(
             self._pointer, ArtifactStore(home.artifacts), self._trust, settings.node, settings.folders.gate_state
         )

@@ -254,4 +254,4 @@ def test_what_trains_never_reads_or_makes_a_key(scene: Scene, asset: str, monkey
     monkeypatch.setenv("ION_DECISION_KEY", f"file:{scene.home.root / 'nowhere.pem'}")  # reading it would fail
     assert scene.run(ion, asset).success
     assert not keys.exists()
-    assert not scene.home.decision_public.exists()
+    assert not scene.home.trust_document.exists()

@@ -19,9 +19,9 @@ from ion.evidence import (
     PromotionStatement,
     Signer,
     create_key,
+    founded_trust,
     load_signer,
     sign_statement,
-    write_public,
 )
 from ion.facts import Fact
 from ion.home import Home
@@ -66,10 +66,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.home = Home(self.root / "home").make()
-        self.home.keys.mkdir(mode=0o700)
-        self.signer = signer_at(self.home.keys)
-        self.home.decision_public.parent.mkdir()
-        write_public(self.home.decision_public, self.signer.public)
+        founded_trust(self.home)
+        self.signer = load_signer(self.home.decision_key_uri)
         self.artifacts = ArtifactStore(self.home.artifacts)
         self.store: GovernanceStore = open_store(f"sqlite:///{self.home.root / 'store.db'}")
         self.deployment = FlinkDeployment(self.home, NODE, options={"window_s": 1.0, **self.options})

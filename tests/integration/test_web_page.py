@@ -23,7 +23,7 @@ from ion.canonical import digest_bytes
 from ion.facts import AlertRaised, CheckEvaluated, ModelRecorded, PredictionsCommitted
 from ion.graph import Definition
 from ion.home import Home
-from ion.testing import ION, TRAINER, History, make_history
+from ion.testing import ION, TRAINER, History, make_history, trust_another
 from ion.web import Links, standalone_app
 from ion.web.network import draw
 from ion.web.tally import Tally
@@ -98,9 +98,7 @@ def test_a_model_page_tells_reasons_lineage_signature_and_use(history: History, 
 def test_a_decision_whose_signature_does_not_hold_is_shown_so(tmp_path: Path, history: History) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(history.deployment.home.root, copy)
-    other = make_history(tmp_path / "other")
-    shutil.copy(other.deployment.home.decision_public, Home(copy).decision_public)
-    other.deployment.close()
+    trust_another(Home(copy), Home(tmp_path / "other"))
     page = TestClient(standalone_app(Home(copy)), base_url="http://127.0.0.1")
     assert "Signature Does not hold" in text(page.get(f"/ion/models/{history.trained.model}").text)
 

@@ -11,12 +11,12 @@ import pytest
 
 from ion.audit import Audit, verify
 from ion.canonical import canonical_bytes
-from ion.evidence import create_key, write_public
 from ion.facts import GapNoted, IonDefined, ParamRecorded, Promoted
+from ion.home import Home
 from ion.ids import observed_id
 from ion.ledger import GENESIS, link
 from ion.serving import pointer_path
-from ion.testing import SERVING, History, written
+from ion.testing import SERVING, History, trust_another, written
 from tests.store.complete_history import artifact, complete_history
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def test_an_untouched_history_holds(tmp_path: Path, store_url: str) -> None:
 
 
 def test_an_empty_store_holds(tmp_path: Path) -> None:
-    from ion.home import Home
     from ion.store import open_store
 
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
@@ -280,12 +279,12 @@ def test_a_forged_halt(history: History, field: str, value: object) -> None:
 
 
 def test_another_key(history: History, tmp_path: Path) -> None:
-    write_public(history.deployment.home.decision_public, create_key(tmp_path / "another.pem"))
+    trust_another(history.deployment.home, Home(tmp_path / "another"))
     assert kinds(history) == {"signature", "pointer"}
 
 
 def test_no_key(history: History) -> None:
-    history.deployment.home.decision_public.unlink()
+    history.deployment.home.trust_document.unlink()
     assert kinds(history) == {"trust-missing"}
 
 

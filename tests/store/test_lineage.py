@@ -9,7 +9,6 @@ import pytest
 
 from ion.clock import Stamp
 from ion.errors import IonError
-from ion.evidence import create_key, write_public
 from ion.facts import (
     AdmissionRefused,
     AlertRaised,
@@ -32,9 +31,10 @@ from ion.facts import (
     RowsQuarantined,
 )
 from ion.graph import Explanation, explain
+from ion.home import Home
 from ion.ids import PredictionId, new_id
 from ion.records import write_record
-from ion.testing import POLICY, SERVING, TRAINER, History
+from ion.testing import POLICY, SERVING, TRAINER, History, trust_another
 from tests.store.complete_history import artifact, complete_history, rewritten
 
 if TYPE_CHECKING:
@@ -274,14 +274,14 @@ def test_changed_model_bytes_are_noticed(history: History) -> None:
 
 
 def test_a_decision_by_another_key_is_noticed(history: History, tmp_path: Path) -> None:
-    write_public(history.deployment.home.decision_public, create_key(tmp_path / "another.pem"))
+    trust_another(history.deployment.home, Home(tmp_path / "another"))
     answer = asked(history)
     assert {hole.what for hole in answer.gaps} == {"decision signature", "promotion signature"}
     assert answer.decisions[0]["signature"] == "no trusted key signed it"
 
 
 def test_without_a_trusted_key_nothing_is_believed(history: History) -> None:
-    history.deployment.home.decision_public.unlink()
+    history.deployment.home.trust_document.unlink()
     assert not asked(history).complete
 
 
