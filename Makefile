@@ -13,7 +13,7 @@ LOCK = cd requirements && $(subst requirements/,,$(UV)) pip compile --quiet --un
 REPORTS := build/reports
 PROJECT := pyproject.toml hatch_build.py
 
-.PHONY: help setup demo test lint types contracts test-core test-project test-engines bench lock clean
+.PHONY: help setup demo test lint types contracts test-core test-project test-engines bench mutants lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -47,15 +47,22 @@ test-engines: setup ## real Spark, Flink, MLflow, PostgreSQL, Chromium; one at a
 bench: setup ## measure propagation and overhead
 	.venv/bin/python -m bench $(ARGS)
 
+mutants: .venv-mutants/.ready ## plant bugs in evidence, ledger and gate; 90 % must be noticed (docs/mutants.md)
+	rm -rf mutants
+	.venv-mutants/bin/mutmut run $(ARGS)
+	.venv-mutants/bin/mutmut export-cicd-stats
+	.venv-mutants/bin/python tests/mutants.py mutants/mutmut-cicd-stats.json
+
 lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes newer versions
 	$(LOCK) uv.in -o uv.txt
 	$(LOCK) core.in -o core.txt
 	$(LOCK) main.in -o main.txt
 	$(LOCK) -c main.txt test.in -o test.txt
 	$(LOCK) flink.in -o flink.txt
+	$(LOCK) -c core.txt mutants.in -o mutants.txt
 
 clean: ## remove the environments and what tools left; .ion/ stays
-	rm -rf .uv .venv .venv-core .venv-flink build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .uv .venv .venv-core .venv-flink .venv-mutants mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # --- environments: a `.ready` file is newer than everything its environment was made from
 .uv/.ready: requirements/uv.txt
@@ -69,6 +76,7 @@ clean: ## remove the environments and what tools left; .ion/ stays
 .venv/.ready: requirements/main.txt requirements/test.txt $(PROJECT) | .uv/.ready
 .venv-core/.ready: requirements/core.txt $(PROJECT) | .uv/.ready
 .venv-flink/.ready: requirements/flink.txt $(PROJECT) | .uv/.ready
+.venv-mutants/.ready: requirements/mutants.txt $(PROJECT) | .uv/.ready
 
 # --compile-bytecode: where PYTHONDONTWRITEBYTECODE is set, every start would compile dagster again.
 %/.ready:

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCKS = ("core", "flink", "main", "test", "uv")
+LOCKS = ("core", "flink", "main", "mutants", "test", "uv")
 LINE = re.compile(
     r"""(?: [a-z0-9][a-z0-9._-]*(?:\[[a-z0-9,-]+\])? == [\w.+!]+ (?:\ ;\ [^\\]+?)? \ \\   # a pinned requirement
       | \ {4}--hash=sha256:[0-9a-f]{64} (?:\ \\)?                                # one of its hashes

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ion.errors import IonError
 from ion.evidence import DecisionStatement, EvidenceReference, PromotionStatement
+from ion.evidence.decisions import RequiredApprovals
 from ion.evidence.in_toto import from_rfc3339
 from ion.evidence.parsing import MAX_INTEGER
 
@@ -34,6 +35,9 @@ DECISION = DecisionStatement(
     decided=T,
     expires=T + 10,
     verifier_version="0.1.0",
+    automatic=False,
+    submitters=("carol",),
+    approvals=(RequiredApprovals("approver", 2, (D3,)),),
 )
 PROMOTION = PromotionStatement(
     ion="patient_tests",
@@ -63,11 +67,14 @@ def test_the_decision_is_the_documented_summary() -> None:
             "verificationResult": "PASSED",
             "verifiedLevels": [],
             "urn:dagster-ion:decision:v1": {
+                "approvals": [{"role": "approver", "quorum": 2, "envelopes": [{"sha256": "3" * 64}]}],
+                "automatic": False,
                 "candidateRun": "run-1",
                 "expires": T + 10,
                 "ion": "patient_tests",
                 "node": "predictions",
                 "reasons": ["roc_auc 0.99 is at least 0.95"],
+                "submitters": ["carol"],
                 "verdict": "approve",
             },
         },
@@ -186,11 +193,13 @@ def test_a_field_that_is_missing_added_or_of_another_type_is_refused(
     statement: DecisionStatement | PromotionStatement,
 ) -> None:
     payload = statement.to_payload()
-    reasons = {("predicate", "urn:dagster-ion:decision:v1", "reasons", 0)}  # a list of any length
+    ours = ("predicate", "urn:dagster-ion:decision:v1")
+    lists = {(*ours, name, 0) for name in ("reasons", "submitters", "approvals")}  # of any length
+    lists.add((*ours, "approvals", 0, "envelopes", 0))
     for path in _leaves(payload)[1:]:
         wrong: list[object] = [{}, 1.5, True]
         changes = [partial(_set, value) for value in wrong]
-        if path not in reasons:
+        if path not in lists:
             changes.append(operator.delitem)
         for change in changes:
             with pytest.raises(IonError) as error:
