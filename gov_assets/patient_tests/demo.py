@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ion.cli.demonstration.story import Story, Training
+from ion.cli.demonstration.story import Review, Story, Training
 
 story = Story(
     ion="patient_tests",
@@ -31,4 +31,12 @@ story = Story(
         ),
     ),
     feed=(sys.executable, "-m", "gov_assets.patient_tests.feed", "--rate", "50"),
+    registered_as="patient_tests",
+    review=Review(
+        ion="biopsies",
+        node="urgencies",
+        assets=("samples", "urgency"),
+        title="a high-risk model, which says whose sample is looked at first",
+        people=(("anna", "Anna Berg"), ("ben", "Ben Okafor")),
+    ),
 )

@@ -73,7 +73,8 @@ class Client:
         self._thread.start()
 
     def _open_spool(self) -> None:
-        agent = f"{self._name}-{new_id()}"
+        hand = self.home.hand
+        agent = f"{hand}.{self._name}-{new_id()}" if hand else f"{self._name}-{new_id()}"
         self._spool = SpoolWriter(self.home.spool, agent)
         self.agent = agent
         self._pid = os.getpid()
@@ -125,10 +126,11 @@ class Client:
         engine: str = "",
         engine_run: str = "",
         run_id: str = "",
+        submitter: str = "",
     ) -> NodeRun:
         """Start a run of ``ion/node``; use it in a ``with`` block, or call its ``end``.
 
-        Processes that are parts of one execution give the same ``run_id``.
+        Processes that are parts of one execution give the same ``run_id``. ``submitter`` is who asked for it.
         """
         run = NodeRun(
             self,
@@ -139,6 +141,7 @@ class Client:
             engine=engine,
             engine_run=engine_run,
             run_id=run_id,
+            submitter=submitter,
         )
         with self.lock:
             self._runs.append(run)

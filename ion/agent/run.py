@@ -57,7 +57,7 @@ class NodeRun:
     ``code`` is the state of its source, ``inputs`` the digests of the datasets it has read, by name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is started with
         self,
         client: Client,
         node: str,
@@ -68,6 +68,7 @@ class NodeRun:
         engine: str,
         engine_run: str,
         run_id: str,
+        submitter: str = "",
     ) -> None:
         self.client = client
         self.id = run_id or new_id()
@@ -86,6 +87,7 @@ class NodeRun:
                 environment=environment(),
                 engine=engine,
                 engine_run=engine_run,
+                submitter=submitter,
             ),
             fact_id=observed_id("node run started", self.id),
         )

@@ -19,10 +19,11 @@ _STORY = "gov_assets.patient_tests.demo:story"
 @click.option("--port", default=3000, show_default=True, help="Port of Dagster and the governance page.")
 @click.option("--mlflow-port", default=5000, show_default=True, help="Port of MLflow's page.")
 def command(story: str, *, keep: bool, port: int, mlflow_port: int) -> None:
-    """Play a story: train, decide, serve, swap, refuse, explain.
+    """Play a story: train, decide, serve, swap, refuse, explain, sign, tamper.
 
     Starts the deployment, trains three models on real Spark, serves the approved ones in a real Flink
-    job, and checks everything it prints. Exits with 0 only if all of it held.
+    job, has two people sign a high-risk one, tampers with registry and history, and checks everything it
+    prints. Exits with 0 only if all of it held.
 
     Example: ion demo --keep
     """
@@ -32,6 +33,8 @@ def command(story: str, *, keep: bool, port: int, mlflow_port: int) -> None:
     from ion.cli.demonstration.claims import Claims
     from ion.cli.demonstration.commands import DagsterRuns
     from ion.cli.demonstration.play import Play
+    from ion.cli.demonstration.reviewing import Reviewing
+    from ion.cli.demonstration.tampering import Tampering
     from ion.cli.deployment import Deployment
     from ion.home import Home
 
@@ -44,8 +47,12 @@ def command(story: str, *, keep: bool, port: int, mlflow_port: int) -> None:
     claims.step("starting Dagster, MLflow's page and the governance page")
     started = deployment.start(lambda service: claims.step(f"  {service.name} is ready"))
     try:
-        play = Play(getattr(import_module(module), name), claims, DagsterRuns("127.0.0.1", port))
-        prediction = play.perform()
+        story_played = getattr(import_module(module), name)
+        runs = DagsterRuns("127.0.0.1", port)
+        people = home.root.parent / f"{home.root.name}-people"
+        reviewing = Reviewing(story_played.review, claims, runs, people)
+        tampering = Tampering(claims, home, f"http://127.0.0.1:{mlflow_port}")
+        prediction = Play(story_played, claims, runs, tampering, reviewing).perform()
         table = Table("claim", "seen", title="Every claim was checked", title_justify="left")
         for claim in claims.made:
             table.add_row(claim.text, claim.seen)

@@ -48,7 +48,8 @@ def _served(tree: Tree, answer: Explanation) -> None:
     if isinstance(committed, dict):
         rows = f"{committed['first']} to {committed['last']}"
         branch.add(_text(f"committed in {committed['file']} ({rows}), {when(committed['to'])}"))
-    branch.add(_text("input captured, under encryption" if epoch["captured"] else "input not captured"))
+    captured = "input captured, under encryption" if epoch["captured"] else "input not captured"
+    branch.add(_text("input captured, and erased" if "erased" in epoch else captured))
 
 
 def _models(tree: Tree, answer: Explanation) -> None:
@@ -75,8 +76,13 @@ def _decisions(tree: Tree, answer: Explanation) -> None:
         mark, style = ("✓", "green") if verified else ("✗", "red")
         branch.add(_line(mark, style, f"signature {decision['signature']}"))
     for approval in answer.approvals:
-        people = ", ".join(map(str, _items(approval["people"]))) or "no person"
-        _branch(tree, "approval").add(_text(f"{approval['label']}; {people} signed"))
+        branch = _branch(tree, "approval")
+        branch.add(_text(str(approval["label"])))
+        for person in _rows(approval["people"]):
+            verified = person["signature"] == "verified"
+            mark, style = ("✓", "green") if verified else ("✗", "red")
+            said = f"{person['name'] or person['person']}, {when(person['at'])}: {person['reason']}"
+            branch.add(_line(mark, style, said if verified else f"{said} (signature {person['signature']})"))
 
 
 def _training(tree: Tree, answer: Explanation) -> None:

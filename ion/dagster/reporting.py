@@ -128,13 +128,24 @@ def _decision_metadata(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]
         "model digest": dg.MetadataValue.text(decision.model),
         "policy set": dg.MetadataValue.text(decision.policy_set),
         "policy digest": dg.MetadataValue.text(decision.policy_digest),
-        "approved by": dg.MetadataValue.text(f"policy set {decision.policy_set}, automatically under its SLA")
-        if decision.verdict == "approve"
-        else dg.MetadataValue.text("nobody"),
+        "approved by": dg.MetadataValue.text(_approved_by(decision)),
         "valid until": dg.MetadataValue.timestamp(decision.expires / 1e6),
         "evidence": dg.MetadataValue.json(dict(decision.evidence)),
         "governance page": dg.MetadataValue.url(f"{web_url()}/models/{decision.model}"),
     }
+
+
+def _approved_by(decision: DecisionMade) -> str:
+    people = [str(person) for asked in decision.approvals for person in _items(asked.get("people"))]
+    if decision.verdict != "approve":
+        return f"{', '.join(people)}; more are asked for" if people else "nobody"
+    if decision.automatic:
+        return f"policy set {decision.policy_set}, automatically under its SLA"
+    return ", ".join(people)
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _upstream(model: str, dagster_run: str) -> Mapping[str, dg.MetadataValue]:

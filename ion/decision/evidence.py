@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from ion.agent.dataset import read_parquet
 from ion.canonical import digest_json
+from ion.clock import now_us
 from ion.errors import IonError
-from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
+from ion.evidence.approvals import Given, verify_approval
+from ion.evidence.quorum import standing
+from ion.facts import ApprovalGiven, CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ion.evidence.artifacts import ArtifactStore
+    from ion.evidence.quorum import ApprovalRule, Standing
+    from ion.evidence.trust import Trust
     from ion.store import Candidate, GovernanceStore
 
 Measure = Callable[[str, Mapping[str, bytes], "pd.DataFrame", str], Mapping[str, float]]
@@ -53,7 +58,9 @@ class Evidence:
     """Everything about one candidate that policies decide on.
 
     ``source_now`` is the state of the code at the time of the evaluation: files that were dirty
-    when the model was trained may have been committed unchanged since.
+    when the model was trained may have been committed unchanged since. ``approvals`` are the verified
+    statements of people about this model for ``node``, ``submitters`` the names of who made it, ``at`` the time
+    they are counted at and ``made`` when the model was recorded (µs UTC).
     """
 
     candidate: ModelRecorded
@@ -65,6 +72,26 @@ class Evidence:
     checks: Sequence[CheckEvidence]
     datasets: Mapping[str, str]
     source_now: Mapping[str, object]
+    trust: Trust | None = None
+    approvals: Sequence[Given] = ()
+    submitters: Sequence[str] = ()
+    node: str = ""
+    at: int = 0
+    made: int = 0
+
+    def standing(self, rule: ApprovalRule) -> Standing | None:
+        """Return how a rule about people stands for this candidate; None where nothing says who people are."""
+        if self.trust is None:
+            return None
+        return standing(
+            self.approvals,
+            self.trust,
+            rule,
+            model=self.candidate.model,
+            node=self.node,
+            at=self.at,
+            submitters=self.submitters,
+        )
 
     def digests(self) -> dict[str, str]:
         """Return name → digest of every part, for the signed decision."""
@@ -85,6 +112,8 @@ class Evidence:
                 parts[f"{name}@{check.dataset}" if name in parts else name] = digest_json(
                     {"dataset": check.dataset, **shown}
                 )
+        for given in self.approvals:
+            parts[f"approval:{given.statement.person}:{given.statement.id}"] = given.digest
         return parts
 
 
@@ -134,7 +163,41 @@ def gather(
         checks=[part for check in required for part in _check(store, check, versions)],
         datasets=_named(versions),
         source_now=source_now,
+        submitters=submitters_of(started),
+        made=min((r.us for r in store.find(ModelRecorded, candidate.model) if r.fact.run == candidate.run), default=0),
     )
+
+
+def with_people(
+    evidence: Evidence, store: GovernanceStore, trust: Trust | None, node: str, at: int | None = None
+) -> Evidence:
+    """Return the evidence with what people said about the model for ``node``, counted at the time ``at``.
+
+    Args:
+        evidence: as gathered.
+        store: where the statements are.
+        trust: names the people; without it nobody counts.
+        node: ``ion/node`` where the model would serve.
+        at: microseconds UTC, by default now.
+    """
+    given = () if trust is None else approvals_given(store, trust, evidence.candidate.model, node)
+    return replace(evidence, trust=trust, approvals=given, node=node, at=now_us() if at is None else at)
+
+
+def approvals_given(store: GovernanceStore, trust: Trust, model: str, node: str) -> tuple[Given, ...]:
+    """Return what people said about a model for a node, as far as their signatures hold, in store order."""
+    answers = [
+        verify_approval(record.fact.envelope.encode(), trust)
+        for record in store.find(ApprovalGiven, model)
+        if (record.fact.model, record.fact.node) == (model, node)
+    ]
+    return tuple(answer for answer in answers if isinstance(answer, Given))
+
+
+def submitters_of(started: NodeRunStarted) -> tuple[str, ...]:
+    """Return the names under which somebody made the model: who asked for the run, who wrote the commit."""
+    names = (started.submitter, str(started.code.get("author") or ""))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def upstream_datasets(store: GovernanceStore, model: ModelRecorded) -> dict[str, str]:

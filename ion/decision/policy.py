@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ion.decision.evidence import Evidence
+    from ion.evidence.quorum import ApprovalRule
 
 Verdict = Literal["approve", "reject", "defer"]
 _VERDICTS: tuple[Verdict, ...] = ("approve", "reject", "defer")
@@ -33,11 +34,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A named function of evidence with its parameters (JSON values)."""
+    """A named function of evidence with its parameters (JSON values).
+
+    ``approvals`` is what it asks of people,
+    ``within_us`` for how long it waits for them (µs).
+    """
 
     name: str
     parameters: Mapping[str, object]
     judge: Callable[[Evidence], tuple[Verdict, str]]
+    approvals: ApprovalRule | None = None
+    within_us: int | None = None
 
     def evaluate(self, evidence: Evidence) -> Reason:
         """Return this policy's reason; a policy that raises has not approved."""
@@ -61,6 +68,8 @@ class PolicySet:
         valid_days: how long a decision by this set holds.
         module: the importable module that holds the set under its name.
         sources: file name → sha256 of every file the policies are written in, taken at import.
+        automatic_review_share: how many of the approvals that no person gave are drawn for a later look by one,
+            from 0 (none) to 1 (all).
     """
 
     name: str
@@ -68,24 +77,33 @@ class PolicySet:
     valid_days: int
     sources: Mapping[str, str]
     module: str
+    automatic_review_share: float = 0.0
 
     @property
     def reference(self) -> str:
         """``module:name``, as an ION's definition names this set."""
         return f"{self.module}:{self.name}"
 
-    def digest(self, version: str) -> str:
-        """Return the digest of names, parameters, the ion version and the policy sources."""
+    def content(self, version: str) -> dict[str, object]:
+        """Return what identifies the set: names, parameters, the ion version and the policy sources."""
         members = [{"name": p.name, "parameters": dict(p.parameters)} for p in self.policies]
-        return digest_json(
-            {
-                "ion": version,
-                "name": self.name,
-                "policies": members,
-                "sources": dict(self.sources),
-                "valid_days": self.valid_days,
-            }
-        )
+        return {
+            "automatic_review_share": self.automatic_review_share,
+            "ion": version,
+            "name": self.name,
+            "policies": members,
+            "sources": dict(self.sources),
+            "valid_days": self.valid_days,
+        }
+
+    @property
+    def approvals(self) -> tuple[ApprovalRule, ...]:
+        """What the set asks of people; without any rule its approvals are automatic."""
+        return tuple(policy.approvals for policy in self.policies if policy.approvals is not None)
+
+    def digest(self, version: str) -> str:
+        """Return the digest of the content."""
+        return digest_json(self.content(version))
 
     def evaluate(self, evidence: Evidence) -> tuple[Verdict, tuple[Reason, ...]]:
         """Return the composed verdict with every member's reason."""

@@ -53,6 +53,8 @@ class Entry:
     decision: str
     policy_set: str
     policy_digest: str
+    automatic: bool
+    approvals: Sequence[Mapping[str, object]]
     decided: int
     expires: int
     serving: tuple[str, ...]
@@ -80,6 +82,8 @@ class Entry:
             "decision": self.decision or None,
             "policy_set": self.policy_set or None,
             "policy_digest": self.policy_digest or None,
+            "automatic": self.automatic,
+            "approvals": [dict(asked) for asked in self.approvals],
             "decided": rfc3339(self.decided) if self.decided else None,
             "expires": rfc3339(self.expires) if self.expires else None,
             "serving": list(self.serving),
@@ -125,6 +129,8 @@ def _entry(
         decision=newest.fact.decision if newest else "",
         policy_set=newest.fact.policy_set if newest else "",
         policy_digest=newest.fact.policy_digest if newest else "",
+        automatic=newest.fact.automatic if newest else False,
+        approvals=newest.fact.approvals if newest else (),
         decided=newest.us if newest else 0,
         expires=newest.fact.expires if newest else 0,
         serving=tuple(

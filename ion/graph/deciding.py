@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
 from ion.facts import DecisionMade, Promoted
+from ion.graph.approved import approvals_of
 from ion.graph.signed import decision_problem, promotion_problem
 
 if TYPE_CHECKING:
@@ -60,23 +61,11 @@ def decision_answers(inquiry: Inquiry, serving: Serving, admission: Admission) -
     return [_decision(inquiry, serving, admission, record) for record in records]
 
 
-def approval_answers(admission: Admission) -> list[Answer]:
-    """Return who approved. Under an SLA that is the policy set, and the answer says that no person did."""
+def approval_answers(inquiry: Inquiry, admission: Admission) -> list[Answer]:
+    """Return who approved: people with what they signed, or the policy set alone."""
     if admission.decision is None or admission.decision.fact.verdict != "approve":
         return []
-    fact = admission.decision.fact
-    return [
-        {
-            "kind": "automatic",
-            "label": f"automatic, under the SLA of policy set {fact.policy_set}",
-            "policy_set": fact.policy_set,
-            "policy_digest": fact.policy_digest,
-            "decision": fact.decision,
-            "at": rfc3339(admission.decision.us),
-            "expires": rfc3339(fact.expires),
-            "people": [],
-        }
-    ]
+    return approvals_of(inquiry, admission.decision)
 
 
 def _decision(inquiry: Inquiry, serving: Serving, admission: Admission, record: Recorded[DecisionMade]) -> Answer:

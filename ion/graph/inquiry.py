@@ -9,7 +9,7 @@ from ion.clock import rfc3339
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.facts import AlertRaised, Fact, GapNoted
-from ion.graph.signed import trusted
+from ion.graph.signed import people_of, trusted
 
 if TYPE_CHECKING:
     from ion.home import Home
@@ -41,6 +41,7 @@ class Inquiry:
         self.store = store
         self.artifacts = ArtifactStore(home.artifacts)
         self.trust = trusted(home)
+        self.people = people_of(home)
         self._holes: dict[Hole, None] = {}
         self._scopes: set[str] = set()
 

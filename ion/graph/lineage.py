@@ -94,7 +94,7 @@ def explain(store: GovernanceStore, prediction: PredictionId | str, home: Home) 
         epoch=epoch_answer(serving),
         models=[model_answer(inquiry, role, model, _fact(made.get(model))) for role, model in serving.models.items()],
         decisions=decisions,
-        approvals=approval_answers(admission),
+        approvals=approval_answers(inquiry, admission),
         training=training,
         datasets=[*datasets, *_read_while_serving(inquiry, serving)],
         features=features_answer(inquiry, champion.fact) if champion else {},

@@ -13,6 +13,7 @@ from ion.evidence.trust import load_trust
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ion.evidence.trust import Trust
     from ion.evidence.trust_root import TrustRoot
     from ion.facts import DecisionMade, NodeHalted, Promoted
     from ion.home import Home
@@ -24,6 +25,14 @@ def trusted(home: Home) -> TrustRoot | str:
         return load_trust(home).root("decision")
     except IonError as error:
         return error.message
+
+
+def people_of(home: Home) -> Trust | None:
+    """Return the trust document, which names the people who sign, or None where there is none to believe."""
+    try:
+        return load_trust(home)
+    except IonError:
+        return None
 
 
 def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
@@ -44,6 +53,8 @@ def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
         "policy_digest": statement.policy_digest,
         "evidence": {item.uri: item.digest for item in statement.evidence},
         "expires": statement.expires,
+        "automatic": statement.automatic,
+        "approvals": [each.to_json() for each in statement.approvals],
     }
     told = {
         "node": fact.node,
@@ -55,6 +66,8 @@ def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
         "policy_digest": fact.policy_digest,
         "evidence": {f"ion:{name}": digest for name, digest in fact.evidence.items()},
         "expires": fact.expires,
+        "automatic": fact.automatic,
+        "approvals": [{name: value for name, value in each.items() if name != "people"} for each in fact.approvals],
     }
     return _difference(told, signed)
 

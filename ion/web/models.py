@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ion.clock import now_us
 from ion.decision.evidence import upstream_datasets
 from ion.errors import IonError
-from ion.evidence import TrustRoot, Unverified, load_trust, verify_decision
 from ion.facts import (
+    ApprovalGiven,
     CheckEvaluated,
     ComponentRan,
     DatasetRecorded,
@@ -21,10 +21,15 @@ from ion.facts import (
     SignatureRecorded,
     TrialRecorded,
 )
+from ion.graph.approved import approval_problem
+from ion.graph.pending import pending
+from ion.graph.signed import decision_problem, people_of, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ion.evidence import Trust, TrustRoot
+    from ion.graph.pending import Waiting
     from ion.home import Home
     from ion.records import Recorded
     from ion.store import GovernanceStore
@@ -58,13 +63,29 @@ class DatasetUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """What a person signed; ``signature`` is empty when it holds, else why not. ``at`` is microseconds UTC."""
+
+    person: str
+    name: str
+    word: str
+    reason: str
+    at: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionView:
-    """A decision, and whether its signature holds under the key this deployment trusts."""
+    """A decision, and whether its signature holds under the keys this deployment trusts.
+
+    ``people`` is what was said about model and node until now, at the newest decision only.
+    """
 
     fact: DecisionMade
     us: int
     expired: bool
     signature: str
+    people: Sequence[Signed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +111,7 @@ class ModelView:
     makings: Sequence[Making]
     serving: Sequence[str]
     uses: Sequence[Use]
+    waiting: Sequence[Waiting]
 
     @property
     def predictions(self) -> int:
@@ -132,18 +154,31 @@ def model_view(store: GovernanceStore, home: Home, tally: Tally, nodes: Sequence
     if not recorded:
         raise IonError("unknown-model", f"no fact speaks of a model {digest}", "the catalogue lists every model")
     serving = [node for node in nodes if (now := store.current(node)).model == digest and not now.halted]
-    trust = load_trust(home).root("decision") if home.trust_document.exists() else None
-    return ModelView(digest, [_making(store, trust, record) for record in recorded], serving, tally.uses(digest))
+    trust, people = trusted(home), people_of(home)
+    makings = [_making(store, trust, people, record) for record in recorded]
+    waiting = [each for each in pending(store, people) if each.model == digest]
+    return ModelView(digest, makings, serving, tally.uses(digest), waiting)
 
 
-def _making(store: GovernanceStore, trust: TrustRoot | None, recorded: Recorded[ModelRecorded]) -> Making:
+def _making(
+    store: GovernanceStore, trust: TrustRoot | str, people: Trust | None, recorded: Recorded[ModelRecorded]
+) -> Making:
     run = recorded.fact.run
     decisions = [r for r in store.find(DecisionMade, recorded.fact.model, newest_first=True) if r.fact.run == run]
     return Making(
         recorded,
         store.latest(NodeRunStarted, run),
         store.latest(NodeRunEnded, run),
-        [DecisionView(r.fact, r.us, r.fact.expires < now_us(), _signature(trust, r.fact)) for r in decisions],
+        [
+            DecisionView(
+                r.fact,
+                r.us,
+                r.fact.expires < now_us(),
+                trust if isinstance(trust, str) else decision_problem(r.fact, trust),
+                _people(store, people, r.fact) if newest else [],
+            )
+            for newest, r in ((r is decisions[0], r) for r in decisions)
+        ],
         [_dataset(store, name, digest) for name, digest in sorted(upstream_datasets(store, recorded.fact).items())],
         store.find(ComponentRan, run),
         [record.fact for record in store.find(ParamRecorded, run)],
@@ -164,12 +199,13 @@ def _dataset(store: GovernanceStore, name: str, digest: str) -> DatasetUse:
     return DatasetUse(fact.name, digest, fact.rows, fact.classification, len(fact.schema), list(newest.values()))
 
 
-def _signature(trust: TrustRoot | None, fact: DecisionMade) -> str:
-    """Return an empty string when the signature holds and says what the fact says, else why not."""
-    if trust is None:
-        return "this deployment has no key to check it with"
-    statement = verify_decision(fact.envelope.encode(), trust)
-    if isinstance(statement, Unverified):
-        return statement.reason
-    same = (statement.model, statement.verdict, statement.candidate_run) == (fact.model, fact.verdict, fact.run)
-    return "" if same else "the signed statement says something else than the record"
+def _people(store: GovernanceStore, trust: Trust | None, decided: DecisionMade) -> list[Signed]:
+    """Return what people signed about this model for this node, oldest first, and whether each signature holds."""
+    found = [record.fact for record in store.find(ApprovalGiven, decided.model) if record.fact.node == decided.node]
+    people: list[Signed] = []
+    for fact in found:
+        person = trust.person(fact.person) if trust else None
+        name = person.name if person else ""
+        problem, _ = approval_problem(fact, trust)
+        people.append(Signed(fact.person, name, fact.verdict, fact.reason, fact.issued, problem))
+    return people

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,22 +13,28 @@ from typing import TYPE_CHECKING, Any
 from ion.errors import IonError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ion.cli.demonstration.story import Story, Training
+    from collections.abc import Callable, Mapping, Sequence
 
 _COMMAND_SECONDS = 120
 _RUN_SECONDS = 240
 
 
-def ion(*arguments: str, allowed: Sequence[int] = (0,)) -> Any:  # noqa: ANN401 - a JSON document
-    """Run ``ion … --json`` and return its document.
+def ion(*arguments: str, allowed: Sequence[int] = (0,), environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - a JSON document
+    """Run ``ion … --json``, with ``environment`` added to this process's, and return its document.
 
     Raises:
         IonError: ``demo-command`` when it exits with a code that is not ``allowed``.
     """
     command = [sys.executable, "-m", "ion.cli", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+    )
     if done.returncode not in allowed:
         shown = (done.stderr or done.stdout).strip()[-800:]
         raise IonError("demo-command", f"`ion {' '.join(arguments)}` exited with {done.returncode}: {shown}")
@@ -57,8 +64,10 @@ class DagsterRuns:
     host: str
     port: int
 
-    def train(self, story: Story, training: Training) -> str:
-        """Launch one run of the story's assets and return its id when it has succeeded.
+    def materialize(self, ion: str, assets: Sequence[str], config: Mapping[str, object], title: str) -> str:
+        """Launch one run of assets of an ION and return its id when it has succeeded.
+
+        ``config`` is that of the last asset, if it takes any.
 
         Raises:
             IonError: ``demo-run`` when Dagster refuses or the run fails.
@@ -66,22 +75,19 @@ class DagsterRuns:
         from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
         client = DagsterGraphQLClient(self.host, port_number=self.port)
-        model = story.assets[-1]
         try:
             run = client.submit_job_execution(
                 "__ASSET_JOB",
                 repository_location_name="assets",
-                run_config={"ops": {f"{story.ion}__{model}": {"config": dict(training.config)}}},
-                tags={"ion/demo": training.title},
-                asset_selection=[[story.ion, asset] for asset in story.assets],
+                run_config={"ops": {f"{ion}__{assets[-1]}": {"config": dict(config)}}} if config else {},
+                tags={"ion/demo": title},
+                asset_selection=[[ion, asset] for asset in assets],
             )
         except DagsterGraphQLClientError as error:
-            raise IonError("demo-run", f"Dagster would not start the training: {error}"[:600]) from error
-        status = wait_for(
-            "the training run", lambda: self._ended(client.get_run_status(run).value), seconds=_RUN_SECONDS
-        )
+            raise IonError("demo-run", f"Dagster would not start the run: {error}"[:600]) from error
+        status = wait_for("the run", lambda: self._ended(client.get_run_status(run).value), seconds=_RUN_SECONDS)
         if status != "SUCCESS":
-            raise IonError("demo-run", f"the training run {run} ended as {status}", "open it in Dagster, see its logs")
+            raise IonError("demo-run", f"the run {run} ended as {status}", "open it in Dagster, see its logs")
         return run
 
     @staticmethod

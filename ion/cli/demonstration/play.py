@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ion.cli.demonstration.claims import Claims
+    from ion.cli.demonstration.reviewing import Reviewing
     from ion.cli.demonstration.story import Story, Training
+    from ion.cli.demonstration.tampering import Tampering
 
 _DECISION_SECONDS = 30
 _SERVING_SECONDS = 60
@@ -26,6 +28,8 @@ class Play:
     story: Story
     claims: Claims
     runs: DagsterRuns
+    tampering: Tampering
+    reviewing: Reviewing
 
     def perform(self) -> str:
         """Play everything; returns the prediction that was asked about.
@@ -45,7 +49,9 @@ class Play:
             for training in self.story.trainings:
                 served = self._train(training, training.again if again else training.verdict, served)
             prediction = self._newest(served)
+            self.tampering.move_alias(self.story.registered_as, f"{self.story.ion}/{self.story.node}")
         self._ask(prediction, served)
+        self.tampering.flip_bytes(self.reviewing.perform())
         return prediction
 
     @contextmanager
@@ -62,7 +68,7 @@ class Play:
     def _train(self, training: Training, verdict: str, served: str) -> str:
         """Train a candidate, expect a ``verdict``, see what follows; returns the model served afterwards."""
         self.claims.step(f"training {training.title} (Spark, in a Dagster run)")
-        run = self.runs.train(self.story, training)
+        run = self.runs.materialize(self.story.ion, self.story.assets, training.config, training.title)
         entry = wait_for("the decision", lambda: self._decided(run), seconds=_DECISION_SECONDS)
         model = str(entry["model"])
         measured = ", ".join(f"{name} {value:.4f}" for name, value in sorted(entry["metrics"].items()))

@@ -23,6 +23,25 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """A training whose model waits for people.
+
+    Args:
+        ion: the ION.
+        node: the asset that predicts with the model, in batch.
+        assets: the assets one training run materializes; the last is the model.
+        title: what is trained, for people.
+        people: (id, name) of those who sign, in this order.
+    """
+
+    ion: str
+    node: str
+    assets: Sequence[str]
+    title: str
+    people: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """An ION to play.
 
@@ -32,6 +51,8 @@ class Story:
         assets: the assets one training run materializes; the last is the model.
         trainings: played in order.
         feed: the command that keeps input coming until it is stopped.
+        registered_as: the model's name in MLflow, whose alias somebody moves.
+        review: the act of the people.
     """
 
     ion: str
@@ -39,3 +60,5 @@ class Story:
     assets: Sequence[str]
     trainings: Sequence[Training]
     feed: Sequence[str]
+    registered_as: str
+    review: Review

@@ -6,7 +6,7 @@ import threading
 import time
 
 from ion.decision import Evidence, Policy, PolicySet, Verdict
-from policies.catalog import clinical_low_risk
+from policies.catalog import clinical_high_risk, clinical_low_risk
 
 HANG_SECONDS = 30.0
 hanging: list[str] = []
@@ -39,6 +39,7 @@ def _set(name: str, *policies: Policy) -> PolicySet:
 
 
 careful = clinical_low_risk
+peopled = clinical_high_risk
 hung = _set("hung", Policy("sleeper", {}, _hangs))
 together = _set("together", Policy("rendezvous", {}, _waits))
 failing = _set("failing", Policy("arsonist", {}, _fails))

@@ -1,0 +1,99 @@
+"""People sign in Dagster's launchpad: the signature counts, and the policy sensor decides again at once."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+from ion.clock import now_us
+from ion.evidence import create_key, load_signer
+from ion.evidence.approvals import ApprovalStatement, Word, sign_approval
+from ion.evidence.trust_changes import with_person
+from ion.evidence.trust_signing import TrustPlace
+from ion.facts import AlertRaised, ApprovalGiven, DecisionMade, NodeHalted, Promoted
+from ion.ids import new_id
+from sensors.review import review
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dagster as dg
+    from conftest import Scene
+
+    from ion.evidence import Signer
+
+NODE = "ward/scores"
+
+
+def introduced(scene: Scene, folder: Path, person: str) -> Signer:
+    public = create_key(folder / f"{person}.pem")
+    TrustPlace.of(scene.home).sign(
+        load_signer(f"file:{scene.home.keys / 'root.pem'}"),
+        lambda document: with_person(
+            document, person, name=person.title(), roles=("approver",), key=public, at=now_us() - 1_000_000
+        ),
+    )
+    return load_signer(f"file:{folder / f'{person}.pem'}")
+
+
+def signed(signer: Signer, person: str, model: str, word: Word = "approve") -> str:
+    ion, _, node = NODE.partition("/")
+    now = now_us()
+    said = ApprovalStatement(new_id(), ion, node, model, person, word, "it was tried", now, now + 3_600_000_000)
+    return b64encode(sign_approval(said, signer)).decode()
+
+
+def given(scene: Scene, envelope: str) -> dg.ExecuteInProcessResult:
+    config = {"ops": {"record_statement": {"config": {"envelope": envelope}}}}
+    return review.execute_in_process(run_config=config, instance=scene.instance, raise_on_error=False)
+
+
+def decided_on(scene: Scene, people: list[str]) -> DecisionMade:
+    """Tick until the newest decision rests on exactly these people's word; return it."""
+    deadline = time.monotonic() + 15.0
+    while time.monotonic() < deadline:
+        scene.tick()
+        newest = scene.facts(DecisionMade)[-1]
+        if newest.approvals[0]["people"] == people:
+            scene.tick()  # by now Dagster shows it
+            return newest
+    raise AssertionError(newest)
+
+
+def test_two_people_sign_in_the_launchpad_and_the_model_is_promoted(scene: Scene, tmp_path: Path) -> None:
+    scene.train(scene.ion(policy="peopled"))
+    (first,) = scene.decided(1)
+    assert (first.verdict, first.automatic) == ("defer", False)
+    assert scene.events("ward/approval") == []  # it was only put off
+    (shown,) = scene.events("ward/approval", observed=True)
+    assert shown.asset_observation is not None
+    assert "0 of 2 approvals" in str(shown.asset_observation.metadata["reasons"].value)
+
+    anna, ben = (introduced(scene, tmp_path / "keys", person) for person in ("anna", "ben"))
+    assert given(scene, signed(anna, "anna", first.model)).success
+    assert decided_on(scene, ["anna"]).verdict == "defer"
+    assert given(scene, signed(ben, "ben", first.model)).success
+    assert decided_on(scene, ["anna", "ben"]).verdict == "approve"
+    assert len(scene.facts(Promoted)) == 1
+    (approval,) = scene.events("ward/approval")
+    assert approval.asset_materialization is not None
+    assert approval.asset_materialization.metadata["approved by"].value == "anna, ben"
+    assert scene.served(scene.ion(policy="peopled")).success
+
+    assert given(scene, signed(anna, "anna", first.model, "withdraw")).success
+    scene.tick()
+    assert len(scene.facts(NodeHalted)) == 1
+    assert not scene.served(scene.ion(policy="peopled")).success
+
+
+def test_a_statement_that_nobody_known_signed_fails_the_run_and_is_told(scene: Scene, tmp_path: Path) -> None:
+    scene.train(scene.ion(policy="peopled"))
+    (first,) = scene.decided(1)
+    introduced(scene, tmp_path / "keys", "anna")
+    create_key(tmp_path / "keys" / "eve.pem")
+    eve = load_signer(f"file:{tmp_path / 'keys' / 'eve.pem'}")
+    assert not given(scene, signed(eve, "anna", first.model)).success
+    assert not given(scene, "not base64!").success
+    assert scene.facts(ApprovalGiven) == []
+    assert [fact.alert for fact in scene.facts(AlertRaised)] == ["approval-refused"]
