@@ -13,7 +13,7 @@ LOCK = cd requirements && $(subst requirements/,,$(UV)) pip compile --quiet --un
 REPORTS := build/reports
 PROJECT := pyproject.toml hatch_build.py
 
-.PHONY: help setup demo test lint types contracts test-core test-project test-engines bench mutants lock clean
+.PHONY: help setup demo test lint types contracts test-core test-project test-engines torture bench mutants lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -36,13 +36,16 @@ contracts: setup ## which room may import which
 	.venv/bin/lint-imports
 
 test-core: .venv-core/.ready ## ion installed alone, without dagster: its unit tests
-	.venv-core/bin/python -m pytest tests/unit --junitxml=$(REPORTS)/core.xml $(ARGS)
+	.venv-core/bin/python -m pytest -m "not torture" tests/unit --junitxml=$(REPORTS)/core.xml $(ARGS)
 
 test-project: setup ## all tests that need no engine
-	.venv/bin/python -m pytest -m "not integration" --ignore=tests/unit -n 2 --junitxml=$(REPORTS)/project.xml $(ARGS)
+	.venv/bin/python -m pytest -m "not integration and not torture" --ignore=tests/unit -n 2 --junitxml=$(REPORTS)/project.xml $(ARGS)
 
 test-engines: setup ## real Spark, Flink, MLflow, PostgreSQL, Chromium; one at a time
-	.venv/bin/python -m pytest -m integration --junitxml=$(REPORTS)/engines.xml $(ARGS)
+	.venv/bin/python -m pytest -m "integration and not torture" --junitxml=$(REPORTS)/engines.xml $(ARGS)
+
+torture: setup ## the long forms of tests that `make test` runs in short
+	.venv/bin/python -m pytest -m torture --timeout 7200 --junitxml=$(REPORTS)/torture.xml $(ARGS)
 
 bench: setup ## measure propagation and overhead
 	.venv/bin/python -m bench $(ARGS)

@@ -11,7 +11,7 @@ import sys
 from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
-NAMES = ("cost", "overhead-flink", "overhead-spark", "propagation")
+NAMES = ("cost", "ledger", "overhead-flink", "overhead-spark", "propagation")
 
 
 def main() -> int:
@@ -68,6 +68,10 @@ def _measure(given: argparse.Namespace) -> None:
         from bench.overhead_spark import measure as measure_spark
 
         measure_spark(given.pairs or 20)
+    elif given.only == "ledger":
+        from bench.ledger import measure as measure_ledger
+
+        measure_ledger()
     else:
         from bench.cost import measure as measure_cost
 

@@ -101,7 +101,7 @@ def _shipping(home: Home, inserted: float) -> None:
 
 
 def _gate(home: Home) -> None:
-    from ion.evidence import ArtifactStore, load_trust
+    from ion.evidence import ArtifactStore, trust_file
     from ion.serving import Admitted, Gate, pointer_path
 
     prepare_node(home)
@@ -110,7 +110,7 @@ def _gate(home: Home) -> None:
         return Gate(
             pointer_path(home.root, NODE),
             ArtifactStore(home.artifacts),
-            load_trust(home).root("decision"),
+            trust_file(home),
             NODE,
             home.root / "accepted.json",
         )

@@ -17,8 +17,7 @@ from ion.evidence import (
 )
 from ion.ids import new_id
 from ion.serving import pointer_path, write_pointer
-from ion.store import open_store
-from resources.flink.capture_key import ensure_capture_key
+from ion.testing import attested
 from resources.flink.folders import Folders
 
 if TYPE_CHECKING:
@@ -29,23 +28,23 @@ _DAY_US = 86_400_000_000
 
 
 def prepare_node(home: Home) -> Folders:
-    """Make keys, a signed promotion of a pre-trained model and the capture key; return the node's folders."""
+    """Make keys, and a signed promotion of a pre-trained model; return the node's folders."""
     founded_trust(home)
     signer = load_signer(home.decision_key_uri)
     artifacts = ArtifactStore(home.artifacts)
     model = artifacts.put_model({"model.json": pretrained(1).scorers[0].to_bytes()}).digest
-    now = now_us()
+    now, run = now_us(), new_id()
     ion, _, node = NODE.partition("/")
     decision = DecisionStatement(
         ion=ion,
         node=node,
         model=model,
-        candidate_run=new_id(),
+        candidate_run=run,
         verdict="approve",
         reasons=("measured",),
         policy_uri="policy:bench",
         policy_digest=model,
-        evidence=(EvidenceReference("ion:model", model),),
+        evidence=(EvidenceReference("ion:model", model), attested(artifacts, signer, model=model, run=run, at=now)),
         decided=now,
         expires=now + _DAY_US,
         verifier_version="0",
@@ -63,7 +62,4 @@ def prepare_node(home: Home) -> Folders:
         on_lease_end="keep",
     )
     write_pointer(pointer_path(home.root, NODE), sign_statement(promotion, signer))
-    store = open_store(home.store_url)
-    ensure_capture_key(home, store)
-    store.close()
     return Folders.of(home, NODE).make()

@@ -119,13 +119,13 @@ def _pairs(windows: list[Window], column: Literal["cpu_s", "python_s"]) -> list[
 def _told(home: Home) -> dict[str, int]:
     """Return how many facts of each kind the windows told; a gap means that the comparison was not fair."""
     from ion.agent import ship_all
-    from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, SignatureRecorded, StatisticsRecorded
+    from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, SignaturesRecorded, StatisticsRecorded
     from ion.store import open_store
 
     store = open_store(home.store_url)
     try:
         ship_all(home.spool, store)
-        kinds = (PredictionsCommitted, InputsCaptured, StatisticsRecorded, SignatureRecorded, GapNoted)
+        kinds = (PredictionsCommitted, InputsCaptured, StatisticsRecorded, SignaturesRecorded, GapNoted)
         counts = {kind.__name__: len(store.find(kind)) for kind in kinds}
         gaps = [(record.fact.what, record.fact.reason) for record in store.find(GapNoted)][:3]
     finally:

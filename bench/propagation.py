@@ -208,7 +208,7 @@ class _CommittedRows:
 
     def first_of(self, model: str) -> int:
         """Return the time (µs) of the first committed prediction of a model; 0 when there is none yet."""
-        from resources.flink.rows import read_predictions
+        from resources.flink.columns import read_predictions
 
         for path in set(self._folder.glob("*/[!.]*")) - self._read:
             self._read.add(path)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from bench.cpu import group_cpu_s
 from bench.plain_scoring import PlainScorer, Switch, SwitchedScorer, install
-from ion.evidence import ArtifactStore, load_trust
+from ion.evidence import ArtifactStore, trust_file
 from ion.home import Home
 from ion.serving import Admitted, Gate, pointer_path
 from resources.flink.job import StreamingJob
@@ -93,7 +93,7 @@ def main() -> None:
     gate = Gate(
         pointer_path(home.root, node),
         ArtifactStore(home.artifacts),
-        load_trust(home).root("decision"),
+        trust_file(home),
         node,
         folders.gate_state,
     )

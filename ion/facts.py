@@ -165,6 +165,20 @@ class SignatureRecorded(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignaturesRecorded(Fact):
+    """Histograms of one window of an epoch: of the inputs by feature, and of what was predicted by name.
+
+    Each is an object with ``edges``, ``counts``, ``below`` and ``above``, as in `SignatureRecorded`.
+    """
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    epoch: str
+    inputs: Object
+    predictions: Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRecorded(Fact):
     """A dataset version was read or written by a node run; ``schema`` is [{name, type}]."""
 
@@ -350,7 +364,10 @@ class RolledBack(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorUpdated(Fact):
-    """An external registry was brought in line with a promotion."""
+    """An external registry was brought in line with what is served; no ``version``: the alias was taken away.
+
+    ``tags`` is what was put on the version, ``created`` when the registry says that it was made (µs; 0: unknown).
+    """
 
     SUBJECTS = ("cause",)
     cause: str
@@ -358,6 +375,8 @@ class MirrorUpdated(Fact):
     name: str
     version: str
     alias: str
+    tags: Object = field(default_factory=dict)
+    created: int = 0
 
 
 # People ---------------------------------------------------------------------------------------
@@ -383,23 +402,32 @@ class ApprovalGiven(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustChanged(Fact):
-    """A newer trust document came into force: who may do what, by which keys."""
+    """A newer trust document came into force: who may do what, by which keys.
+
+    ``by`` is the user who put it there, as the operating system says; empty where governance found it.
+    """
 
     SUBJECTS = ("digest",)
     version: int
     digest: str
     envelope: str
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySetPublished(Fact):
-    """A policy set was published: from now on its name stands for exactly this digest."""
+    """A policy set was published: from now on its reference stands for exactly this digest.
+
+    ``envelope`` is the signed statement; ``by`` the user who did it, as the operating system says.
+    """
 
     SUBJECTS = ("policy_set",)
     policy_set: str
     digest: str
     content: Object
     by: str
+    envelope: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,9 +503,13 @@ class PredictionsCommitted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputsCaptured(Fact):
-    """Inputs and outputs of predictions ``first..last``, sealed under ``key`` in ``block``."""
+    """Inputs and outputs of predictions ``first..last``, sealed in ``block``.
 
-    SUBJECTS = ("epoch",)
+    ``key`` is the id of the key they share; empty where each person's rows have a key of their own, which
+    the block names.
+    """
+
+    SUBJECTS = ("epoch", "key")
     epoch: str
     run: str
     first: int
@@ -489,9 +521,9 @@ class InputsCaptured(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsQuarantined(Fact):
-    """Input rows that could not be scored, counted by reason and sealed in ``block``."""
+    """Input rows that could not be scored, counted by reason and sealed in ``block``; ``key`` as captured."""
 
-    SUBJECTS = ("run", "file_digest")
+    SUBJECTS = ("run", "file_digest", "key")
     run: str
     node: str
     rows: int
@@ -530,15 +562,18 @@ class PredictionReplayed(Fact):
 class CaptureErased(Fact):
     """Capture keys were destroyed: what was sealed under them can never be read again.
 
-    ``keys`` are their ids; no personal data stands here.
+    ``keys`` are their ids, random ones: no personal data stands here. ``node`` is empty where the erasure
+    was by key. ``rows`` is how many captured rows they sealed; None where that is not counted, because a
+    person's rows stand in many blocks.
     """
 
-    SUBJECTS = ("erasure", "keys")
+    SUBJECTS = ("erasure", "keys", "node")
     erasure: str
     keys: Sequence[str]
-    rows: int
     reason: str
     by: str
+    node: str = ""
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -569,12 +604,13 @@ class GapNoted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRaised(Fact):
-    """Something a person should look at."""
+    """Something a person should look at; ``about`` names it where alerts on one scope are many."""
 
-    SUBJECTS = ("scope",)
+    SUBJECTS = ("scope", "about")
     scope: str
     alert: str
     message: str
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

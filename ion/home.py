@@ -1,12 +1,20 @@
-"""Where one deployment keeps its state: ``$ION_HOME``, by default ``.ion`` in the working folder."""
+"""Where one deployment keeps its state: ``$ION_HOME``, by default ``.ion`` in the working folder.
+
+Where governance has a user of its own, other users (hands) keep what they write under ``hands/<name>``
+and never open the store: docs/how-to/separate-hands.md.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ion.errors import IonError
+
+HAND_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+_HANDED_OVER = "spool:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +29,50 @@ class Home:
         return cls(Path(os.environ.get("ION_HOME") or ".ion").resolve())
 
     @property
+    def hand(self) -> str:
+        """Under which name this process hands its facts over (``ION_STORE_URL=spool:NAME``); empty where it does not.
+
+        Raises:
+            IonError: ``bad-store-url`` when that is not a name.
+        """
+        url = os.environ.get("ION_STORE_URL", "")
+        if not url.startswith(_HANDED_OVER):
+            return ""
+        name = url.removeprefix(_HANDED_OVER)
+        if not HAND_NAME.match(name):
+            hint = "write spool: and the name of a folder under hands/, e.g. spool:ion-training"
+            raise IonError("bad-store-url", f"not a name to hand facts over under: {name!r}", hint)
+        return name
+
+    @property
     def store_url(self) -> str:
-        """``ION_STORE_URL``, by default SQLite under the root."""
+        """``ION_STORE_URL``, by default SQLite under the root.
+
+        Raises:
+            IonError: ``store-elsewhere`` where this process hands its facts over and opens no store.
+        """
+        if self.hand:
+            raise IonError(
+                "store-elsewhere",
+                f"this process hands its facts over as {self.hand}; it does not open the governance store",
+                "do this as governance's user; what is known is on the governance page",
+            )
         return os.environ.get("ION_STORE_URL") or f"sqlite:///{self.root / 'store.db'}"
+
+    @property
+    def hands(self) -> Path:
+        """One folder per hand, each of another user; see `ion.agent.hands`."""
+        return self.root / "hands"
+
+    @property
+    def own(self) -> Path:
+        """Where this process may write: the root, or the folder of its hand."""
+        return self.hands / self.hand if self.hand else self.root
 
     @property
     def spool(self) -> Path:
         """One folder per agent; see `ion.agent.spool`."""
-        return self.root / "spool"
+        return self.own / "spool"
 
     @property
     def artifacts(self) -> Path:
@@ -62,27 +106,33 @@ class Home:
         return Path(named).resolve() if named else self.root / "trust" / "root.pub.pem"
 
     @property
+    def checkpoints(self) -> Path:
+        """Signed heads of the ledger, one file each: copies of them belong on other machines."""
+        return self.root / "checkpoints"
+
+    @property
     def mlflow_url(self) -> str:
-        """``MLFLOW_TRACKING_URI``, by default SQLite under the root."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        """``MLFLOW_TRACKING_URI``, by default SQLite where this process may write."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.own / 'mlflow.db'}"
 
     def make(self) -> Home:
-        """Make the root and return self.
+        """Make the root and return self. The folder of a hand is not made here: it must be there already.
 
         Raises:
             IonError: ``home-unusable`` when it is a file, or cannot be written.
         """
+        hint = "set ION_HOME to a folder of your own, or mend its permissions"
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self.root / ".writable"
+            if self.hand:
+                hint = f"governance makes hands/{self.hand} for this user; `ion doctor --hands` looks at it"
+            else:
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self.own / ".writable"
             probe.touch()
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise IonError(
-                "home-unusable",
-                f"cannot use {self.root} as state folder: {error.strerror}",
-                "set ION_HOME to a folder of your own, or mend its permissions",
-            ) from error
+            problem = f"cannot use {self.own} as state folder: {error.strerror}"
+            raise IonError("home-unusable", problem, hint) from error
         return self
 
 

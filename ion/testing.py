@@ -18,8 +18,11 @@ from ion.agent import Client, Histogram, Model
 from ion.agent.code import code_state
 from ion.canonical import digest_bytes
 from ion.clock import Stamp, now_us
-from ion.evidence import ArtifactStore, TrustRoot, founded_trust, load_signer, load_trust
+from ion.evidence import ArtifactStore, EvidenceReference, TrustRoot, founded_trust, load_signer, load_trust, trust_file
 from ion.evidence.files import write_atomic
+from ion.evidence.keys import create_key
+from ion.evidence.grounds import PROVENANCE
+from ion.evidence.provenance import ProvenanceStatement, sign_provenance
 from ion.facts import DecisionMade, EpochClosed, EpochOpened, Fact, InputsCaptured, PredictionsCommitted
 from ion.home import Home
 from ion.ids import PredictionId, new_id
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from ion.agent import DatasetVersion
     from ion.decision import Governor, Outcome, PolicySet, Promotions
     from ion.evidence import Signer
+    from ion.evidence.approvals import Word
+    from ion.evidence.captures import CaptureKey
+    from ion.evidence.trust import Role
+    from ion.serving import Gate
     from ion.store import Candidate, GovernanceStore
 
 F = TypeVar("F", bound=Fact)
@@ -47,7 +54,13 @@ DEFINITION: Mapping[str, object] = {
     "nodes": [
         {"name": "model", "kind": "training", "components": ["patients", "features", "model"]},
         {"name": "approval", "kind": "policy", "policy_set": "policies.catalog:clinical_low_risk"},
-        {"name": "predictions", "kind": "inference", "mode": "streaming", "on_lease_end": "keep"},
+        {
+            "name": "predictions",
+            "kind": "inference",
+            "mode": "streaming",
+            "on_lease_end": "keep",
+            "subject": "patient",
+        },
     ],
     "edges": [
         {"from": "model", "to": "approval", "message": "model"},
@@ -161,6 +174,14 @@ def trust_another(home: Home, other: Home) -> None:
         write_atomic(here, there.read_bytes())
 
 
+def attested(artifacts: ArtifactStore, signer: Signer, *, model: str, run: str, at: int) -> EvidenceReference:
+    """Put a signed provenance of a model that a test made by hand; return how a decision names it."""
+    statement = ProvenanceStatement(
+        node=TRAINER, model=model, run=run, started=at, finished=at, attested=at, version="test"
+    )
+    return EvidenceReference(PROVENANCE, artifacts.put(sign_provenance(statement, signer)))
+
+
 @dataclass
 class Deployment:
     """The ION ``patient_tests`` on a real store, with real keys and artifacts, and no engine.
@@ -208,6 +229,7 @@ class Deployment:
         checks: Mapping[str, bool | None] | None = None,
         reported: Mapping[str, float] | None = None,
         materialized: bool = True,
+        links: Mapping[str, str] | None = None,
     ) -> Trained:
         """Tell everything one training tells, and ship it.
 
@@ -219,6 +241,7 @@ class Deployment:
             checks: dataset name → passed; None leaves the check out. By default both pass.
             reported: metrics to report instead of the true ones.
             materialized: whether Dagster's event log shall hold the model.
+            links: where other systems show the model.
         """
         from ion.serving.measure import measure
         from ion.serving.scorer import LINEAR_FORMAT
@@ -254,6 +277,7 @@ class Deployment:
                     label="malignant",
                     features=FEATURES,
                     signature={n: Histogram.spanning(rows[n].to_numpy()) for n in FEATURES},
+                    links=links or {},
                 ),
                 {features.name: features.digest},
             )
@@ -270,16 +294,22 @@ class Deployment:
         return found[0]
 
     def promotions(self) -> Promotions:
-        """Return what promotes, halts and publishes here."""
-        from ion.decision import PointerFiles, Promotions
-        from ion.serving import pointer_path, read_pointer, write_pointer
+        """Return what promotes, halts, revokes and publishes here."""
+        from ion.serving.promoting import open_promotions
 
-        files = PointerFiles(lambda node: pointer_path(self.home.root, node), read_pointer, write_pointer)
-        return Promotions(self.store, self.artifacts, self.signer, files)
+        return open_promotions(self.home, self.store, self.signer)
+
+    def gate(self) -> Gate:
+        """Return the gate of the serving node, as its process would open it."""
+        from ion.serving import Gate, pointer_path
+
+        pointer, state = pointer_path(self.home.root, SERVING), self.home.root / "serving" / SERVING / "accepted.json"
+        return Gate(pointer, self.artifacts, trust_file(self.home), SERVING, state)
 
     def governor(self, policy_set: Callable[[str], PolicySet] | None = None) -> Governor:
         """Return a governor; ``policy_set`` replaces how policy sets are found."""
         from ion.decision import Governor, load_policy_set
+        from ion.evidence.model_signature import model_signer
         from ion.graph.definition import assignments
         from ion.serving.measure import measure
 
@@ -294,32 +324,87 @@ class Deployment:
             source_now=lambda _: self.source,
             promotions=self.promotions(),
             version="test",
+            models=model_signer(self.home),
+            trust=trust_file(self.home),
         )
+
+    def introduce(self, person: str, *, role: Role = "approver", aliases: Sequence[str] = ()) -> Signer:
+        """Name a person with a new key in the trust document, and return the key."""
+        from ion.evidence.trust_changes import with_person
+        from ion.evidence.trust_signing import TrustPlace
+
+        path = self.home.root.parent / f"{self.home.root.name}-people" / f"{person}-{new_id()}.pem"
+        key = create_key(path)
+        name, since = person.title(), now_us() - 86_400_000_000
+        TrustPlace.of(self.home).sign(
+            load_signer(f"file:{self.home.keys / 'root.pem'}"),
+            lambda document: with_person(
+                document, person, name=name, roles=(role,), aliases=tuple(aliases), key=key, at=since
+            ),
+        )
+        return load_signer(f"file:{path}")
+
+    def speak(self, signer: Signer, model: str, word: Word = "approve", **changes: object) -> str:
+        """Let the person with this key say something about a model for `SERVING`; returns the statement's id.
+
+        ``changes`` replace fields of the `ApprovalStatement`.
+        """
+        from dataclasses import replace
+
+        from ion.decision.approving import Approving
+        from ion.evidence.approvals import ApprovalStatement, sign_approval
+        from ion.graph.definition import assignments
+
+        trust = load_trust(self.home)
+        person = trust.person_of(signer.public.key_id)
+        ion, _, node = SERVING.partition("/")
+        statement = ApprovalStatement(
+            id=new_id(),
+            ion=ion,
+            node=node,
+            model=model,
+            person=person.id if person else "nobody",
+            word=word,
+            reason="it was tried",
+            issued=now_us(),
+            until=now_us() + 3_600_000_000,
+        )
+        statement = replace(statement, **changes)  # type: ignore[arg-type] # the caller's to get right
+        taken = Approving(self.store, self.artifacts, trust, lambda node: assignments(self.store, node))
+        return taken.record(sign_approval(statement, signer)).id
 
     def govern(self, policy_set: Callable[[str], PolicySet] | None = None) -> list[Outcome]:
         """Decide every undecided candidate, oldest first."""
         governor = self.governor(policy_set)
         return [o for c in self.store.candidates(undecided_only=True) for o in governor.consider(c)]
 
-    def serve(self, rows: int = 5, *, capture: bool = True, closed: bool = True) -> Served:
+    def serve(
+        self, rows: int = 5, *, capture: bool = True, closed: bool = True, subjects: Sequence[str] = ()
+    ) -> Served:
         """Tell everything a serving process tells about one epoch of the current model, and ship it.
+
+        ``subjects`` says whose each row is; without, all rows share a capture key.
 
         Raises:
             IonError: what the current model's artifact says, when nothing was promoted yet.
         """
+        from ion.agent.capture_keys import KeyDrop
         from ion.decision import promotion_message
-        from ion.evidence.captures import CaptureKey
         from ion.serving.capture import seal
         from ion.serving.captured import CapturedRow, capture_aad
+        from ion.serving.keyring import Keyring
         from ion.serving.scorer import LINEAR_FORMAT, load_scorer
+        from ion.serving.subject import SubjectTags
 
         current = self.store.current(SERVING)
         scorer = load_scorer(LINEAR_FORMAT, self.artifacts.get_model(current.model))
         decided = self.store.latest(DecisionMade, current.decision)
         inputs = tuple(tuple(map(float, row)) for row in patients(99)[list(FEATURES)].to_numpy()[:rows])
         scores = tuple(scorer.score_row(row) for row in inputs)
-        epoch, started, key = new_id(), now_us(), CaptureKey.generate()
-        self.store.keep_capture_keys([key])
+        epoch, started = new_id(), now_us()
+        keyring = Keyring(KeyDrop(self.client), SERVING, SubjectTags.of(self.home))
+        key = keyring.of_rows(epoch, subjects) if subjects else keyring.shared(epoch)
+        key_id = "" if isinstance(key, list) else key.key_id
         with self.client.node_run(SERVING, kind="inference", engine="flink") as run:
             run.received(promotion_message(current.cause, SERVING))
             run.emit(
@@ -360,7 +445,7 @@ class Deployment:
                         first=0,
                         last=rows - 1,
                         rows=rows,
-                        key=key.key_id,
+                        key=key_id,
                         block=digest_bytes(block),
                     ),
                     block=block,
@@ -371,7 +456,7 @@ class Deployment:
                 run.emit(EpochClosed(epoch=epoch, run=run.id, reason="the run ended"))
         self.client.ship()
         ids = tuple(PredictionId(epoch, seq) for seq in range(rows))
-        return Served(run.id, epoch, current.model, ids, inputs, scores, key.key_id)
+        return Served(run.id, epoch, current.model, ids, inputs, scores, key_id)
 
     def close(self) -> None:
         """End the agent and release the store."""

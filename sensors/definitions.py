@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import dagster as dg
 
+from ion.dagster.checkpoints import checkpoint_spec
+from sensors.checkpoint import checkpoint
 from sensors.deployment import deployment
 from sensors.mirror import mlflow_mirror
+from sensors.mirror_watch import mlflow_watch
+from sensors.notification import notification
 from sensors.observation import observation
 from sensors.promotion import promotion
+from sensors.review import review
 
-defs = dg.Definitions(sensors=[promotion, deployment, observation, mlflow_mirror])
+defs = dg.Definitions(
+    assets=[checkpoint_spec],
+    jobs=[review],
+    sensors=[promotion, deployment, observation, checkpoint, mlflow_mirror, mlflow_watch, notification],
+)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ion.dagster.governing import decision_signer, promotions
+from ion.dagster.governing import decision_signer
+from ion.errors import IonError
 from ion.facts import IonDefined
 from ion.graph import Definition
 from ion.home import Home
+from ion.replay import tell_erased
+from ion.serving.promoting import open_promotions
 from ion.store import open_store
 from resources.flink.deployment import FlinkDeployment
 
@@ -30,14 +33,20 @@ def deployment(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
     home = Home.find().make()
     store = open_store(home.store_url)
     done: list[str] = []
+    refused: list[IonError] = []
     try:
-        keeper = promotions(home, store, decision_signer(home))
+        tell_erased(home, store)
+        keeper = open_promotions(home, store, decision_signer(home))
         for node, mode in serving_nodes(store):
             current = store.current(node)
-            if not current.serial:
+            if not current.model:
                 continue
-            if keeper.publish(node):
-                done.append(f"published {node} serial {current.serial}")
+            try:
+                if keeper.publish(node):
+                    done.append(f"published {node} serial {current.serial}")
+            except IonError as error:  # what this node's facts say does not hold; the others go on
+                refused.append(error)
+                continue
             if mode == "streaming" and not current.halted:
                 job = FlinkDeployment(home, node)
                 job.share_bins(store)
@@ -45,6 +54,8 @@ def deployment(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
                     done.append(f"started the job of {node}")
     finally:
         store.close()
+    if refused:
+        raise refused[0]
     return dg.SkipReason("; ".join(done) or "everything promoted is published and served")
 
 

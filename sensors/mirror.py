@@ -1,15 +1,20 @@
-"""The mirror sensor: MLflow's alias follows the promotion, and never holds one up."""
+"""The mirror sensor: MLflow's alias follows what is served, and never holds a decision up."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
-from ion.facts import MirrorUpdated, ModelRecorded, Promoted
+from ion.decision.mirror import ALIAS, changes, registered
+from ion.facts import MirrorUpdated, ModelRecorded, ModelRevoked
 from ion.home import Home
 from ion.store import open_store
-from resources.mlflow import set_alias
+from resources.mlflow import alias_version, mirror, set_alias
 
-ALIAS = "champion"
+if TYPE_CHECKING:
+    from ion.decision.mirror import Change
+    from ion.store import GovernanceStore
 
 
 @dg.sensor(
@@ -19,30 +24,44 @@ ALIAS = "champion"
     description="Moves the MLflow alias to the promoted version. The registry is a mirror, never the authority.",
 )
 def mlflow_mirror(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Mirror promotions after the cursor; a dead MLflow leaves the cursor where it is."""
+    """Mirror changes after the cursor; a dead MLflow leaves the cursor where it is."""
     store = open_store(Home.find().make().store_url)
     position = int(context.cursor or 0)
     mirrored = 0
     try:
-        for record in store.find(Promoted, after=position):
-            promoted = record.fact
-            made = [r.fact for r in store.find(ModelRecorded, promoted.model) if r.fact.run == promoted.run]
-            links = made[0].links if made else {}
-            name, version = links.get("mlflow_model"), links.get("mlflow_version")
-            already = store.latest(MirrorUpdated, promoted.cause) is not None
-            newest = store.current(promoted.node).serial == promoted.serial
-            if name and version and not already and newest:
-                set_alias(str(name), str(version), ALIAS)
-                with store.command() as command:
-                    command.record(
-                        MirrorUpdated(
-                            cause=promoted.cause, registry="mlflow", name=str(name), version=str(version), alias=ALIAS
-                        )
-                    )
-                mirrored += 1
-            position = record.position
+        for at, change in changes(store, position):
+            mirrored += _follow(store, change)
+            position = at
     except Exception as error:  # noqa: BLE001 - reconciled by a later tick; decisions do not depend on it
         return dg.SensorResult(cursor=str(position), skip_reason=f"MLflow is behind, will try again: {error}"[:500])
     finally:
         store.close()
-    return dg.SensorResult(cursor=str(position), skip_reason=f"mirrored {mirrored} promotions")
+    return dg.SensorResult(cursor=str(position), skip_reason=f"mirrored {mirrored} changes")
+
+
+def _follow(store: GovernanceStore, change: Change) -> bool:
+    """Mirror one change unless that is done, or a later one of the node has overtaken it."""
+    current = store.current(change.node)
+    if current.cause != change.cause or store.latest(MirrorUpdated, change.cause) is not None:
+        return False
+    made = [record.fact for record in store.find(ModelRecorded, current.model) if record.fact.run == current.run]
+    place = registered(made[0]) if made else None
+    if place is None:
+        return False
+    name, version = place
+    tags: dict[str, str] = {}
+    created = 0
+    if isinstance(change, ModelRevoked):
+        if alias_version(name, ALIAS) != version:
+            return False
+        version = ""
+        set_alias(name, version, ALIAS)
+    else:
+        tags = {"ion.model_version": change.model, "ion.node": change.node, "ion.decision": change.decision}
+        created = mirror(name, version, ALIAS, tags)
+    updated = MirrorUpdated(
+        cause=change.cause, registry="mlflow", name=name, version=version, alias=ALIAS, tags=tags, created=created
+    )
+    with store.command() as command:
+        command.record(updated)
+    return True

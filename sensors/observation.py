@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ion.agent import open_client, ship_all
+from ion.agent import open_client, ship_home
 from ion.dagster.observation import end_finished_runs, observe_checks, observe_materializations
 from ion.dagster.windows import report_windows
 from ion.home import Home
@@ -51,7 +51,7 @@ def observation(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     cursor = Cursor.read(context.cursor)
     store = open_store(home.store_url)
     try:
-        shipped = ship_all(home.spool, store)  # so that facts told before Dagster's event are here before it
+        shipped = ship_home(home, store)  # so that facts told before Dagster's event are here before it
         _look(home, store, context.instance, cursor)
         shipped += _ship(home, store)
     finally:
@@ -76,7 +76,7 @@ def _ship(home: Home, store: GovernanceStore) -> int:
     deadline = time.monotonic() + TICK_SECONDS
     shipped = 0
     while True:
-        shipped += ship_all(home.spool, store)
+        shipped += ship_home(home, store)
         if time.monotonic() >= deadline:
             return shipped
         time.sleep(SHIP_SECONDS)

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from ion.agent import ship_hands
 from ion.clock import now_us
 from ion.dagster.governing import open_governor
 from ion.dagster.reporting import report_decisions
 from ion.decision import Reason
+from ion.decision.standing_behind import stand_down_unsupported
+from ion.facts import ApprovalGiven, TrustChanged
 from ion.home import Home
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ TICK_SECONDS = 4.5
 BETWEEN_SECONDS = 10.0
 """Longer than until the daemon's next look. After it, a sensor that was switched off decides nothing more."""
 POLL_SECONDS = 0.05
+HANDS_SECONDS = 0.2
+"""How often facts are taken over from other users (docs/how-to/separate-hands.md)."""
 PATIENCE_SECONDS = 60.0
 """A policy that has not answered by then has not approved."""
 
@@ -145,14 +150,19 @@ def watch(
     eligible: a training that failed stays undecided for ever, and must not cost more with each fact.
     """
     over = over or threading.Event()
+    home, taken = Home.find(), 0.0
     deadline = time.monotonic() + seconds
-    seen = -1
+    seen, people = -1, _people_of(home)
     waiting: list[Candidate] = []
     while True:
+        if time.monotonic() - taken > HANDS_SECONDS:
+            _take_over(home, governor)
+            taken = time.monotonic()
         head = governor.store.head().position
         if head != seen:
-            waiting = governor.store.candidates(undecided_only=True)
-        for candidate in waiting if seen < 0 else _young(governor, waiting):
+            spoke = people.listen(governor)
+            waiting = [*governor.store.candidates(undecided_only=True), *people.about]
+        for candidate in _open(governor, waiting, all_of_them=seen < 0, spoke=head != seen and spoke):
             _evaluations.start(governor, candidate, PATIENCE_SECONDS)
         _evaluations.settle(governor, waiting, PATIENCE_SECONDS)
         if head != seen:
@@ -162,7 +172,81 @@ def watch(
             return reported
 
 
-def _young(governor: Governor, candidates: list[Candidate]) -> list[Candidate]:
-    """Return those that may have become eligible: their run's end and Dagster's event come after them."""
+def _take_over(home: Home, governor: Governor) -> None:
+    try:
+        ship_hands(home, governor.store)
+    except Exception as error:  # noqa: BLE001 - what is in the store can be decided all the same
+        if (problem := f"hands: {error}") not in _evaluations.problems:
+            _evaluations.problems.append(problem)
+
+
+def _open(governor: Governor, candidates: list[Candidate], *, all_of_them: bool, spoke: bool) -> list[Candidate]:
+    """Return those that may have become eligible, and those decided about whom people have said more.
+
+    The end of a run and Dagster's event come after candidates, so a young one is asked again and again.
+    """
     limit = now_us() - _YOUNG_US
-    return [c for c in candidates if governor.store.record_at(c.position).stamp.us > limit]
+    found: list[Candidate] = []
+    for candidate in candidates:
+        if not candidate.verdict:
+            young = all_of_them or governor.store.record_at(candidate.position).stamp.us > limit
+            found += [candidate] if young else []
+        elif (all_of_them or spoke) and _waits(governor, candidate):
+            found.append(candidate)
+    return found
+
+
+def _waits(governor: Governor, candidate: Candidate) -> bool:
+    try:
+        return governor.waits(candidate)
+    except Exception as error:  # noqa: BLE001 - one broken policy set holds up nobody else's decision
+        if (problem := f"{candidate.model[:19]}…: {error}") not in _evaluations.problems:
+            _evaluations.problems.append(problem)
+        return False
+
+
+@dataclass(slots=True)
+class People:
+    """Listens to what people say: whom it concerns is decided again, and what they no longer stand behind stands down.
+
+    Args:
+        heard: position of the newest word, or change of who may speak, that was listened to.
+        about: decided candidates that are to be decided again.
+    """
+
+    heard: int = 0
+    about: list[Candidate] = field(default_factory=list)
+
+    def listen(self, governor: Governor) -> bool:
+        """Take in what was said since; returns whether there was anything."""
+        store = governor.store
+        self.about = [candidate for candidate in self.about if _waits(governor, candidate)]
+        said = [store.find(kind, limit=1, newest_first=True) for kind in (ApprovalGiven, TrustChanged)]
+        newest = max((found[0].position for found in said if found), default=0)
+        if newest <= self.heard or governor.trust is None:
+            return False
+        about = {record.fact.model for record in store.find(ApprovalGiven, after=self.heard)}
+        try:
+            stood_down = stand_down_unsupported(store, governor.promotions, governor.trust.read())
+        except Exception as error:  # noqa: BLE001 - the gate refuses such models by itself; the next look tries again
+            _evaluations.problems.append(f"standing down: {error}")
+            return True
+        about.update(current.model for current in stood_down)
+        known = {(candidate.model, candidate.run) for candidate in self.about}
+        self.about += [
+            candidate
+            for candidate in store.candidates()
+            if candidate.model in about
+            and candidate.verdict not in {"", "defer"}  # those are looked at anyway
+            and (candidate.model, candidate.run) not in known
+        ]
+        self.heard = newest
+        return True
+
+
+_people: dict[Home, People] = {}
+
+
+def _people_of(home: Home) -> People:
+    """Return who listens for a deployment, as long as this process lives: what was heard is not heard again."""
+    return _people.setdefault(home, People())

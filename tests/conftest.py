@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLEARED = (
-    "DAGSTER_HOME", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "ION_DECISION_KEY", "ION_STORE_URL", "ION_WEB_URL",
-    "MLFLOW_TRACKING_URI",
+    "DAGSTER_HOME", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "ION_DECISION_KEY", "ION_KEY", "ION_KEYS",
+    "ION_KEY_PASSPHRASE", "ION_LEDGER_KEY", "ION_PEPPER", "ION_STORE_URL", "ION_TRUST_ROOT", "ION_WEB_URL",
+    "MLFLOW_TRACKING_URI", "XDG_CONFIG_HOME",
 )  # fmt: skip
 _GIT = "[user]\nname = Test\nemail = test@example.invalid\n[init]\ndefaultBranch = main\n"
 _numbers = itertools.count(1)

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 NODE = "patient_tests/predictions"
 _FILE_S = 0.2
-_BAD_ROWS = ("", "17.99,10.38", "n/a" + ",1" * (len(FEATURES) - 1), "nan" + ",1" * (len(FEATURES) - 1))
+_ONES = ",1" * (len(FEATURES) - 1)
+_BAD_ROWS = ("", "wdbc-0000,17.99,10.38", f"wdbc-0001,n/a{_ONES}", f"wdbc-0002,nan{_ONES}")
 
 
 def patient_rows(seed: int, bad_share: float = 0.0) -> Iterator[str]:
-    """Yield CSV rows of `FEATURES` without end, the same for the same ``seed``.
+    """Yield CSV rows without end, the same for the same ``seed``: the patient's id, then `FEATURES`.
 
     Args:
         seed: of the draw.
@@ -36,7 +37,9 @@ def patient_rows(seed: int, bad_share: float = 0.0) -> Iterator[str]:
     """
     import numpy as np
 
-    known = [",".join(map(repr, row)) for row in load_patients()[list(FEATURES)].to_numpy().tolist()]
+    patients = load_patients()
+    measured = zip(patients["patient_id"], patients[list(FEATURES)].to_numpy().tolist(), strict=True)
+    known = [",".join([patient, *map(repr, row)]) for patient, row in measured]
     rng = np.random.default_rng(seed)
     while True:
         bad = rng.random() < bad_share

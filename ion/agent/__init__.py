@@ -2,6 +2,7 @@
 
 from ion.agent.client import Client
 from ion.agent.dataset import DatasetVersion, dataset_digest, read_parquet
+from ion.agent.hands import ship_hands, ship_home
 from ion.agent.histogram import Histogram
 from ion.agent.model import Model
 from ion.agent.opening import open_client
@@ -19,4 +20,6 @@ __all__ = [
     "read_parquet",
     "ship_agent",
     "ship_all",
+    "ship_hands",
+    "ship_home",
 ]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ion.canonical import digest_json
+from ion.canonical import digest_bytes, digest_json
 from ion.errors import IonError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOCK = "requirements/main.txt"
+
 _TIMEOUT_SECONDS = 20
+_SCP = re.compile(r"(?:[^@/:]+@)?([^@/:]+):(?!/)(.+)\Z")  # user@host:path, as git takes it
 _HEAD = "# branch.oid "
 _OF_A_HOOK = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"})
 
@@ -22,7 +27,9 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
     """Return what identifies the Python sources in ``folders`` of ``project``.
 
     Keys: ``source_digest`` (over sorted relative paths and contents), ``folders``, ``files``
-    (count), ``git``, and with git ``commit`` and ``dirty`` (true when a source is not as committed).
+    (count), ``lock`` (of ``requirements/main.txt``, where there is one), ``git``, and with git ``commit``,
+    ``dirty`` (true when a source is not as committed), ``author`` (e-mail address of the commit's) and ``remote``
+    (where it is published, if it is).
     A repository that git cannot be asked about (not installed, not trusted, too slow) counts as dirty.
     """
     sources = {
@@ -35,6 +42,9 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
         "folders": list(folders),
         "files": len(sources),
     }
+    lock = _lock_digest(project)
+    if lock:
+        state["lock"] = lock
     pathspecs = [f"{folder}/*.py" for folder in folders]
     told = _git(project, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--", *pathspecs)
     beside = any((folder / ".git").exists() for folder in (project, *project.absolute().parents))
@@ -45,6 +55,12 @@ def code_state(project: Path, folders: tuple[str, ...]) -> dict[str, object]:
         commit = "".join(head for head in heads if head != "(initial)")
         changed = any(not line.startswith("#") for line in lines)
         state |= {"commit": commit, "dirty": not commit or changed}
+        remote = published(_git(project, "config", "--get", "remote.origin.url") or "")
+        if remote:
+            state["remote"] = remote
+        author = (_git(project, "log", "-1", "--format=%ae") or "").strip()
+        if author:
+            state["author"] = author
     return state
 
 
@@ -64,6 +80,27 @@ def project_of(file: Path) -> tuple[Path, tuple[str, ...]]:
         package = package.parent
     beside = [name for name in ("policies", "resources") if (package.parent / name).is_dir()]
     return package.parent, tuple(sorted({package.name, *beside}))
+
+
+def published(remote: str) -> str:
+    """Return a git remote as a URL without user, password and query; empty for a path on this machine."""
+    scp = _SCP.match(remote)
+    try:
+        parts = urlsplit(f"ssh://{scp[1]}/{scp[2]}" if scp else remote)
+    except ValueError:
+        return ""
+    if parts.scheme not in {"http", "https", "ssh", "git"} or not parts.hostname:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _lock_digest(project: Path) -> str:
+    """Return the digest of the lock file the project is installed from; empty when it has none of its own."""
+    try:
+        return digest_bytes((project / LOCK).read_bytes())
+    except OSError:
+        return ""
 
 
 def _git(project: Path, *arguments: str) -> str | None:

@@ -16,14 +16,15 @@ def open_client(home: Home | None = None, *, name: str = "agent", ship: bool = T
 
     With ``ship`` the facts go straight to the store at the home's ``store_url`` (needs the extra
     ``store``); while it cannot be reached they wait in the spool. Without, they stay in the spool
-    until another agent of this host ships them.
+    until another agent of this host ships them. With ``ION_STORE_URL=spool:NAME`` the store is not opened
+    either way: governance, which is another user, takes the facts over from the hand NAME.
 
     Raises:
         IonError: ``extra-missing`` when ``ship`` is asked for without SQLAlchemy; ``bad-store-url``,
             ``foreign-store``; as `Client`.
     """
     found = home or Home.find()
-    return _opened(found, name, found.store_url if ship else "")
+    return _opened(found, name, found.store_url if ship and not found.hand else "")
 
 
 def _opened(home: Home, name: str, store_url: str) -> Client:
@@ -36,8 +37,8 @@ _shared_lock = threading.Lock()
 
 
 def shared_client(home: Home, store_url: str = "") -> Client:
-    """Return this process's own shipping client for ``home``; closed when the process ends."""
-    place = (home, store_url or home.store_url)
+    """Return this process's own client for ``home``, shipping as `open_client` does; closed when it ends."""
+    place = (home, "" if home.hand else store_url or home.store_url)
     with _shared_lock:
         if place not in _shared or _shared[place].closed:
             _shared[place] = _opened(home, "program", place[1])

@@ -10,6 +10,7 @@ from ion.errors import IonError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ion.evidence.captures import CaptureKey
     from ion.records import Record
     from ion.store import GovernanceStore
 
@@ -63,6 +64,14 @@ class StoreReceiver:
             IonError: as `ion.store.open_store`; whatever the store raises.
         """
         return self.opened().append(records, blocks)
+
+    def keep_capture_keys(self, keys: Sequence[CaptureKey]) -> object:
+        """Keep keys in the store.
+
+        Raises:
+            IonError: as `append`.
+        """
+        return self.opened().keep_capture_keys(keys)
 
     def after_fork(self) -> None:
         """Make the receiver usable in a forked child; the store drops its parent's connections itself."""

@@ -3,13 +3,18 @@
 Frame: magic ``ION1``, two big-endian lengths (record, block), the 32-byte link
 SHA-256(previous link || header || record || block), then the record and the block. A frame whose
 link does not follow is never shipped; a torn tail (the writer died) is left out and told.
+
+A spool belongs to one user (0700, files 0600), unless its folder lets its group write: that of a hand,
+from which governance takes the facts over (0770, files 0660).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +29,10 @@ _HEADER = struct.Struct(">4sII")
 _LINK = 32
 _MAGIC = b"ION1"
 _MAX_FRAME = 64 * 1024 * 1024
+LARGEST_TAIL = _HEADER.size + _LINK + _MAX_FRAME
+"""No frame that was cut short is larger."""
+
+_GROUP_MAY_ALL = 0o070
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class SpoolWriter:
         try:
             spool.mkdir(parents=True, mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
+            if takes_group(spool):
+                folder.chmod(stat.S_ISGID | 0o770)  # not by mkdir, which asks the umask
             self._file = _locked_file(self._path)
             _sync_folder(folder)
             _sync_folder(spool)
@@ -156,37 +167,70 @@ def read_frames(folder: Path, start: int, link: bytes) -> Iterator[Frame]:
     Raises:
         IonError: ``spool-corrupt`` at a complete frame that does not follow from the one before.
     """
-    with (folder / "facts").open("rb") as file:
+    with os.fdopen(open_within(folder, "facts"), "rb") as file:
         file.seek(start)
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
             magic, record_size, block_size = _HEADER.unpack(header)
             if magic != _MAGIC or record_size + block_size > _MAX_FRAME:
-                raise _corrupt(folder, start)
+                raise _corrupt(start)
             body = file.read(_LINK + record_size + block_size)
             if len(body) < _LINK + record_size + block_size:
                 return
             recorded, payload = body[:_LINK], body[_LINK:]
             link = hashlib.sha256(link + header + payload).digest()
             if link != recorded:
-                raise _corrupt(folder, start)
+                raise _corrupt(start)
             start = file.tell()
             yield Frame(payload[:record_size], payload[record_size:], start, link)
 
 
 def has_writer(folder: Path) -> bool:
     """Tell whether the agent that writes this spool is alive."""
-    with (folder / "facts").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    handle = open_within(folder, "facts")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
     return False
+
+
+def open_within(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
+    """Open a file of a spool whose owner may want to mislead: it is a file, it is here, and it is the owner's.
+
+    With ``O_CREAT`` it gets the modes of its folder. The caller closes what is returned.
+
+    Raises:
+        OSError: it is not there, or is a link, a pipe or somebody else's.
+    """
+    # O_NONBLOCK: a pipe put here must not hang whoever opens it.
+    handle = os.open(folder / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        found = os.fstat(handle)
+        _check_own(found, folder, name)
+        if flags & os.O_CREAT and found.st_uid == os.geteuid() and takes_group(folder):
+            os.fchmod(handle, 0o660)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_own(found: os.stat_result, folder: Path, name: str) -> None:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in {folder.stat().st_uid, os.geteuid()}:
+        raise PermissionError(errno.EPERM, "not a file of this spool", name)
+
+
+def takes_group(folder: Path) -> bool:
+    """Tell whether a folder is meant to be written by its group, too."""
+    return folder.stat().st_mode & _GROUP_MAY_ALL == _GROUP_MAY_ALL
 
 
 def _locked_file(path: Path) -> int:
     """Create the file under another name and lock it before a shipper can see it without its writer."""
     hidden = path.with_name("facts.new")
-    handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    handle = open_within(path.parent, hidden.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(path)
@@ -196,8 +240,8 @@ def _locked_file(path: Path) -> int:
     return handle
 
 
-def _corrupt(folder: Path, at: int) -> IonError:
-    return IonError("spool-corrupt", f"the spool of {folder.name} is damaged at byte {at}", "it is kept for inspection")
+def _corrupt(at: int) -> IonError:
+    return IonError("spool-corrupt", f"the spool is damaged at byte {at}", "it is kept for inspection")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ion.facts import GOVERNANCE_ONLY, GapNoted
@@ -15,36 +14,85 @@ if TYPE_CHECKING:
     from ion.records import Record
 
 
-def agent_problems(acknowledged: Mapping[str, int], records: list[tuple[int, Record]]) -> list[Problem]:
-    """Find holes in agents' sequences that no gap fact explains, lost acknowledged facts, and foreign decisions.
+@dataclass(slots=True)
+class _Numbers:
+    """The sequence numbers of one agent: all below ``next`` were seen, but for those in holes."""
 
-    ``acknowledged`` holds each agent's last acknowledged sequence number, read before ``records``.
+    next: int = 0
+    holes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """First missing number → the number after the hole, and where that stands."""
+
+    def see(self, seq: int, position: int) -> bool:
+        """Take a number into account; False when it was seen before."""
+        if seq >= self.next:
+            if seq > self.next:
+                self.holes[self.next] = (seq, position)
+            self.next = seq + 1
+            return True
+        for first, (after, at) in self.holes.items():
+            if first <= seq < after:
+                del self.holes[first]
+                if first < seq:
+                    self.holes[first] = (seq, position)
+                if seq + 1 < after:
+                    self.holes[seq + 1] = (after, at)
+                return True
+        return False
+
+
+class Agents:
+    """Sees every record once, in order.
+
+    Args:
+        acknowledged: each agent's last acknowledged sequence number, read before the records.
     """
-    sequences: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for position, record in records:
-        sequences[record.agent].append((record.seq, position))
-    explained = {record.fact.scope for _, record in records if isinstance(record.fact, GapNoted)}
-    problems: list[Problem] = []
-    for agent, numbers in sequences.items():
-        ordered = [(-1, 0), *sorted(numbers)]
-        for (before, _), (after, position) in pairwise(ordered):
-            if after != before + 1 and agent not in explained:
-                missing = after - before - 1
-                message = f"agent {agent}: {missing} facts before sequence {after} are missing, no gap fact says why"
-                problems.append(Problem(position, "sequence-hole", message))
-    for agent, newest in acknowledged.items():
-        last = max((number for number, _ in sequences.get(agent, [])), default=-1)
-        if last < newest:
-            message = f"agent {agent} was acknowledged up to {newest}, the store holds up to {last}"
-            problems.append(Problem(0, "acknowledged-missing", message))
-    return problems + _foreign_decisions(records)
 
+    def __init__(self, acknowledged: Mapping[str, int]) -> None:
+        self._acknowledged = acknowledged
+        self._numbers: dict[str, _Numbers] = {}
+        self._explained: set[str] = set()
+        self._governance = ""
+        self._problems: list[Problem] = []
 
-def _foreign_decisions(records: list[tuple[int, Record]]) -> list[Problem]:
-    """Only the store itself records what governance does, so all such facts have one author."""
-    acts = [(position, record) for position, record in records if isinstance(record.fact, GOVERNANCE_ONLY)]
-    return [
-        Problem(position, "foreign-author", f"a {type(record.fact).__name__} by {record.agent}, not by the store")
-        for position, record in acts
-        if record.agent != acts[0][1].agent
-    ]
+    def see(self, position: int, record: Record) -> None:
+        """Take the next record into account."""
+        if not self._numbers.setdefault(record.agent, _Numbers()).see(record.seq, position):
+            message = f"agent {record.agent} has told fact {record.seq} before"
+            self._problems.append(Problem(position, "duplicated", message))
+        if isinstance(record.fact, GapNoted):
+            self._explained.add(record.fact.scope)
+        if isinstance(record.fact, GOVERNANCE_ONLY):
+            # Only the store itself records what governance does, so all such facts have one author.
+            self._governance = self._governance or record.agent
+            if record.agent != self._governance:
+                message = f"a {type(record.fact).__name__} by {record.agent}, not by the store"
+                self._problems.append(Problem(position, "foreign-author", message))
+
+    @property
+    def holes(self) -> bool:
+        """Whether facts are missing in the middle that no gap fact explains."""
+        return any(numbers.holes and agent not in self._explained for agent, numbers in self._numbers.items())
+
+    @property
+    def cut(self) -> bool:
+        """Whether facts are missing at the end that the store once acknowledged."""
+        return any(self._told(agent) < newest for agent, newest in self._acknowledged.items())
+
+    def problems(self) -> list[Problem]:
+        """Return holes that no gap fact explains, lost acknowledged facts, repeated numbers and foreign decisions."""
+        problems: list[Problem] = []
+        for agent, numbers in self._numbers.items():
+            if agent in self._explained:
+                continue
+            for first, (after, position) in sorted(numbers.holes.items()):
+                told = f"{after - first} facts before sequence {after} are missing, no gap fact says why"
+                problems.append(Problem(position, "sequence-hole", f"agent {agent}: {told}"))
+        for agent, newest in self._acknowledged.items():
+            if self._told(agent) < newest:
+                message = f"agent {agent} was acknowledged up to {newest}, the store holds up to {self._told(agent)}"
+                problems.append(Problem(0, "acknowledged-missing", message))
+        return problems + self._problems
+
+    def _told(self, agent: str) -> int:
+        """Return the highest number of an agent, -1 for none."""
+        return self._numbers[agent].next - 1 if agent in self._numbers else -1

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
+from ion.decision.attesting import ATTESTED
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.facts import (
+    CaptureErased,
     DatasetRecorded,
     DecisionMade,
     Fact,
@@ -37,6 +39,7 @@ def body_problems(store: GovernanceStore, home: Home, records: list[tuple[int, R
         "block": lambda digest: _block_problem(store, digest),
         "artifact": lambda digest: _artifact_problem(artifacts.get, digest),
         "model": lambda digest: _artifact_problem(artifacts.get_model, digest),
+        "erased key": lambda key: "it is back in the store" if store.capture_key(key) else "",
     }
     for position, record in records:
         for kind, digest in _named(record.fact):
@@ -50,13 +53,16 @@ def body_problems(store: GovernanceStore, home: Home, records: list[tuple[int, R
 
 
 def _named(fact: Fact) -> list[tuple[str, str]]:
-    """Return ``(block | artifact | model, digest)`` of the bytes a fact names."""
+    """Return ``(block | artifact | model, digest)`` of bytes a fact names, ``(erased key, id)`` that must be gone."""
     if isinstance(fact, InputsCaptured | RowsQuarantined):
         return [("block", fact.block)]
+    if isinstance(fact, CaptureErased):
+        return [("erased key", key) for key in fact.keys]
     if isinstance(fact, ModelRecorded):
         return [("model", fact.model)]
     if isinstance(fact, DecisionMade):
-        return [("artifact", fact.envelope_digest)]
+        attested = [str(fact.evidence[name]) for name in ATTESTED if name in fact.evidence]
+        return [("artifact", digest) for digest in (fact.envelope_digest, *attested)]
     named = ""
     if isinstance(fact, DatasetRecorded):
         named = fact.uri

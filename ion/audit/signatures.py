@@ -1,12 +1,12 @@
-"""Whether every decision, promotion and halt is what was signed by a trusted key."""
+"""Whether every decision and every change of what serves is what was signed by a trusted key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_json
-from ion.facts import DecisionMade, Fact, IonDefined, NodeHalted, Promoted
-from ion.graph.signed import decision_problem, halt_problem, promotion_problem, trusted
+from ion.facts import DecisionMade, Fact, IonDefined, ModelRevoked, NodeHalted, Promoted, RolledBack
+from ion.graph.signed import decision_problem, promotion_problem, stop_problem, trusted
 from ion.ledger import Problem
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ion.home import Home
     from ion.records import Record
 
-_SIGNED = (DecisionMade, Promoted, NodeHalted)
+_SIGNED = (DecisionMade, Promoted, RolledBack, NodeHalted, ModelRevoked)
 
 
 def signature_problems(home: Home, records: list[tuple[int, Record]]) -> list[Problem]:
@@ -39,6 +39,6 @@ def signature_problems(home: Home, records: list[tuple[int, Record]]) -> list[Pr
 def _problem(fact: Fact, trust: TrustRoot, decisions: dict[str, DecisionMade]) -> str:
     if isinstance(fact, DecisionMade):
         return decision_problem(fact, trust)
-    if isinstance(fact, Promoted):
+    if isinstance(fact, Promoted | RolledBack):
         return promotion_problem(fact, trust, decisions.get(fact.decision))
-    return halt_problem(fact, trust) if isinstance(fact, NodeHalted) else ""
+    return stop_problem(fact, trust) if isinstance(fact, NodeHalted | ModelRevoked) else ""

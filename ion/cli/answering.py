@@ -42,13 +42,13 @@ def opened() -> Iterator[Opened]:
     """
     home = Home.find()
     _require_state(home)
-    from ion.agent.shipping import ship_all
+    from ion.agent.hands import ship_home
     from ion.store import open_store
 
     store = open_store(home.store_url)
     try:
         try:
-            ship_all(home.spool, store)
+            ship_home(home, store)
         except Exception as error:  # noqa: BLE001 - the question can still be answered from what is there
             click.echo(f"ion: facts wait in the spool: {error}", err=True)
         yield Opened(home, store)

@@ -8,6 +8,7 @@ import click
 
 from ion.cli.answering import console, did_not_hold, json_option, print_json, shown
 from ion.cli.project import module_option
+from ion.home import Home
 
 if TYPE_CHECKING:
     from ion.cli.examination import Finding
@@ -16,25 +17,33 @@ if TYPE_CHECKING:
 
 @click.command(name="doctor")
 @click.option("--project", is_flag=True, help="List the assets in code: governed, observed and ungoverned.")
+@click.option("--hands", is_flag=True, help="Say what separates this user from governance's keys and decisions.")
 @module_option
 @json_option
-def command(module: str, *, project: bool, as_json: bool) -> None:
+def command(module: str, *, project: bool, hands: bool, as_json: bool) -> None:
     r"""Examine this machine, or with --project the assets of the project in this folder.
 
-    Exits with 1 when something that is needed is missing.
+    With --hands, look at who may read and write what: as governance's user, or as one that hands its facts
+    over. Exits with 1 when something that is needed is missing.
 
     \b
     Example: ion doctor
              ion doctor --project
+             ion doctor --hands
     """
     if project:
         from ion.cli.governed_assets import asset_states
 
         _print_assets(asset_states(module), as_json=as_json)
         return
-    from ion.cli.examination import examine
+    if hands:
+        from ion.cli.separation import separation
 
-    findings = examine()
+        findings = separation(Home.find())
+    else:
+        from ion.cli.examination import examine
+
+        findings = examine()
     if as_json:
         print_json({"ok": all(f.ok for f in findings if f.needed), "findings": [f.as_dict() for f in findings]})
     else:

@@ -101,6 +101,10 @@ def _flink() -> Finding:
 
 
 def _home(home: Home) -> Finding:
+    if home.hand:
+        usable = os.access(home.spool, os.W_OK | os.X_OK)
+        found = f"{home.spool}, handed over" if usable else f"{home.spool} is not there for this user"
+        return Finding("state", usable, needed=True, found=found, advice="`ion doctor --hands` says more")
     database = home.root / "store.db"
     if home.store_url == f"sqlite:///{database}" and not database.exists():
         usable = not home.root.exists() or (home.root.is_dir() and os.access(home.root, os.W_OK | os.X_OK))

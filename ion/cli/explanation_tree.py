@@ -75,6 +75,12 @@ def _decisions(tree: Tree, answer: Explanation) -> None:
         verified = decision["signature"] == "verified"
         mark, style = ("✓", "green") if verified else ("✗", "red")
         branch.add(_line(mark, style, f"signature {decision['signature']}"))
+        for back in _rows(decision.get("rollbacks", [])):
+            branch.add(_text(f"gone back to, {when(back['at'])}, by {back['by']}: {back['reason']}"))
+        revoked = decision.get("revoked")
+        if isinstance(revoked, dict):
+            said = f"model revoked, {when(revoked['at'])}, by {revoked['by']}: {revoked['reason']}"
+            branch.add(_line("✗", "red", said))
     for approval in answer.approvals:
         branch = _branch(tree, "approval")
         branch.add(_text(str(approval["label"])))

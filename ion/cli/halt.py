@@ -20,19 +20,15 @@ def command(node: str, reason: str, *, as_json: bool) -> None:
 
     Example: ion halt patient_tests/predictions --reason "wrong unit in the feed"
     """
-    from ion.decision import PointerFiles, Promotions
-    from ion.evidence import ArtifactStore, load_signer
+    from ion.evidence import load_signer
     from ion.ids import checked_node
-    from ion.serving import pointer_path, read_pointer, write_pointer
+    from ion.serving.promoting import open_promotions
 
     by = getpass.getuser()
     checked_node(node)
     with opened() as asked:
-        home = asked.home
-        files = PointerFiles(path=lambda name: pointer_path(home.root, name), read=read_pointer, write=write_pointer)
-        signer = load_signer(home.decision_key_uri)
-        promotions = Promotions(asked.store, ArtifactStore(home.artifacts), signer, files)
-        serial = promotions.halt(node, reason=reason, by=by)
+        signer = load_signer(asked.home.decision_key_uri)
+        serial = open_promotions(asked.home, asked.store, signer).halt(node, reason=reason, by=by)
     if as_json:
         print_json({"node": node, "serial": serial, "reason": reason, "by": by})
     else:

@@ -36,8 +36,10 @@ def _print(entries: list[Entry]) -> None:
     styles = {"approve": "green", "reject": "red"}
     for entry in entries:
         serves = f", serves {', '.join(entry.serving)}" if entry.serving else ""
+        serves += f", revoked for {', '.join(entry.revoked)}" if entry.revoked else ""
         head = f"{short(entry.model)}  {entry.name}  {entry.verdict or 'undecided'}{serves}"
-        out.print(shown(head), style=styles.get(entry.verdict, "yellow"), soft_wrap=True)
+        style = "red" if entry.revoked else styles.get(entry.verdict, "yellow")
+        out.print(shown(head), style=style, soft_wrap=True)
         metrics = ", ".join(f"{name} {_number(value)}" for name, value in sorted(entry.metrics.items()))
         told = f"trained {when(entry.as_dict()['trained'])}, {entry.predictions} predictions, {metrics}"
         out.print(shown(f"              {told}"), soft_wrap=True)

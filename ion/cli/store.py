@@ -48,10 +48,10 @@ def ship(*, as_json: bool) -> None:
 
     Example: ion store ship
     """
-    from ion.agent.shipping import ship_all
+    from ion.agent.hands import ship_home
 
     with opened() as asked:
-        ship_all(asked.home.spool, asked.store)  # again: `opened` keeps trouble to itself, here it is the answer
+        ship_home(asked.home, asked.store, wait=True)  # again: `opened` keeps trouble to itself, here it is the answer
         facts = asked.store.head().position
         spool = asked.home.spool
         waiting = sorted(folder.name for folder in spool.iterdir() if folder.is_dir()) if spool.is_dir() else []

@@ -85,7 +85,8 @@ def _definition(ion: str, parts: Sequence[Declaration]) -> Definition:
             if server.details.get("model") == part.name
         ]
     for part in serving:
-        details = {key: part.details[key] for key in ("mode", "on_lease_end")}
+        declared = ("mode", "on_lease_end", "on_revocation", "subject")
+        details = {key: part.details[key] for key in declared if key in part.details}
         nodes.append({"name": part.node, "kind": "inference", "components": [part.name], **details})
     datasets = [
         {

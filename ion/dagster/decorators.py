@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ion.agent.run import NodeRun
     from ion.dagster.expectations import Expectations
     from ion.decision import PolicySet
+    from ion.decision.falling_back import OnRevocation
     from ion.evidence.statements import LeaseEnd
 
 Decorator = Callable[[Callable[..., object]], dg.AssetsDefinition]
@@ -169,7 +170,9 @@ def inference(
     model: str,
     classification: str,
     on_lease_end: LeaseEnd = "stop",
+    on_revocation: OnRevocation = "stop",
     deployment: str = "deployment",
+    subject: str = "",
     owners: Sequence[str] = (),
     partitions_def: dg.PartitionsDefinition | None = None,
 ) -> Decorator:
@@ -177,11 +180,14 @@ def inference(
 
     The scorer is the promoted model, admitted by the gate at the start of every run; everything it
     scores gets a prediction id, is captured under encryption, and can be asked about and replayed.
-    ``model`` names the training asset, ``deployment`` its deployment asset.
+    ``model`` names the training asset, ``deployment`` its deployment asset. When the serving model is
+    revoked, the node stops, or with ``on_revocation="fall_back"`` goes back to the last approved one;
+    a run under way fails. ``subject`` is the column of the returned frame that says whose row it is: each
+    person's rows are then captured under keys of their own, which `ion erase` destroys.
 
     Raises:
         IonError: ``bad-classification``, ``no-scorer``; at run time, ``not-admitted`` when no
-            approved model may be served, ``not-a-frame``.
+            approved model may be served (any more), ``not-a-frame``, ``no-subject``.
     """
     checked_classification(classification)
 
@@ -190,6 +196,7 @@ def inference(
         if "scorer" not in inspect.signature(function).parameters:
             raise IonError("no-scorer", f"{ion}/{name} does not take the model", "give it a parameter named scorer")
         details = {"mode": "batch", "model": model, "on_lease_end": on_lease_end, "classification": classification}
+        details |= _where_given(on_revocation, subject)
         declaration = Declaration(ion, name, "inference", name, details)
 
         def body(context: dg.AssetExecutionContext, **given: object) -> dg.MaterializeResult[object]:
@@ -200,6 +207,7 @@ def inference(
                     f"{ion}/{name}",
                     classification,
                     lambda scorer: call(function, given, context=context, run=run, scorer=scorer),
+                    subject,
                 )
             run.end()
             return result
@@ -213,24 +221,33 @@ def inference(
     return decorate
 
 
-def streaming(
+def streaming(  # noqa: PLR0913 - what a declaration says, by name
     *,
     ion: str,
     name: str,
     model: str,
     classification: str,
     on_lease_end: LeaseEnd = "stop",
+    on_revocation: OnRevocation = "stop",
     deployment: str = "deployment",
+    subject: str = "",
     owners: Sequence[str] = (),
     description: str = "",
 ) -> dg.AssetSpec:
     """Declare a streaming inference node: a job outside Dagster that the deployment sensor keeps running.
+
+    When the serving model is revoked, the node stops, or with ``on_revocation="fall_back"`` goes back to
+    the last approved one.
+
+    With ``subject`` (e.g. ``patient``) each row of the stream begins with a field of that meaning, before
+    the features: whose row it is. Each person's rows are then captured under keys of their own.
 
     Raises:
         IonError: ``bad-classification``.
     """
     checked_classification(classification)
     details = {"mode": "streaming", "model": model, "on_lease_end": on_lease_end, "classification": classification}
+    details |= _where_given(on_revocation, subject)
     return dg.AssetSpec(
         [ion, name],
         deps=[dg.AssetKey([ion, deployment])],
@@ -241,6 +258,12 @@ def streaming(
         tags={"ion": ion, "ion/role": "inference"},
         metadata=Declaration(ion, name, "inference", name, details).metadata(),
     )
+
+
+def _where_given(on_revocation: OnRevocation, subject: str) -> dict[str, str]:
+    """Return what is said only where it is not the default: a definition keeps its version otherwise."""
+    found = {"on_revocation": str(on_revocation)} if on_revocation != "stop" else {}
+    return found | ({"subject": subject} if subject else {})
 
 
 def _candidate(

@@ -78,6 +78,8 @@ def _definition_sensor(found: Sequence[Declaration]) -> dg.SensorDefinition:
         description="Records each ION as the code declares it, whenever that changes.",
     )
     def ion_definitions(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        if Home.find().hand:  # who trains does not choose who judges
+            return dg.SkipReason("this location opens no store: `ion define --record` is governance's to do")
         store = open_store(Home.find().make().store_url)
         try:
             changed = [item.ion for item in definitions_of(found) if define(store, item)]

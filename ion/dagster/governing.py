@@ -10,14 +10,17 @@ import dagster as dg
 from ion import __version__
 from ion.agent.code import code_state
 from ion.clock import now_us
-from ion.decision import Governor, PointerFiles, Promotions, load_policy_set
+from ion.decision import Governor, load_policy_set
+from ion.decision.trust_noted import note_trust
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.evidence.founding import founded_trust
 from ion.evidence.keys import load_signer
+from ion.evidence.model_signature import model_signer
+from ion.evidence.trust import load_trust, trust_file
 from ion.graph import assignments
-from ion.serving import pointer_path, read_pointer, write_pointer
 from ion.serving.measure import measure
+from ion.serving.promoting import open_promotions
 from ion.store import open_store
 
 if TYPE_CHECKING:
@@ -48,20 +51,13 @@ def decision_signer(home: Home) -> Signer:
             "restore keys/decision.pem from a backup, or `ion keys rotate decision` with the root key",
         )
     signer = load_signer(home.decision_key_uri)
-    trusted = trust.root("decision")
-    if signer.public not in trusted.keys or not trusted.covers(signer.public.key_id, now_us()):
+    if not trust.lets_sign("decision", signer.public, now_us()):
         raise IonError(
             "decision-key-differs",
             "the decision key is none that this deployment trusts now",
             "check ION_DECISION_KEY; `ion trust show` names the trusted keys",
         )
     return signer
-
-
-def promotions(home: Home, store: GovernanceStore, signer: Signer) -> Promotions:
-    """Return the promotions of a deployment, with its pointers under ``serving/``."""
-    files = PointerFiles(path=lambda node: pointer_path(home.root, node), read=read_pointer, write=write_pointer)
-    return Promotions(store, ArtifactStore(home.artifacts), signer, files)
 
 
 def open_governor(home: Home, instance: dg.DagsterInstance | None = None) -> Governor:
@@ -71,10 +67,12 @@ def open_governor(home: Home, instance: dg.DagsterInstance | None = None) -> Gov
     ``DAGSTER_HOME``.
 
     Raises:
-        IonError: the decision key or the store cannot be used, or there is no Dagster instance.
+        IonError: the decision key or the store cannot be used, there is no Dagster instance, or the trust
+            document is older than one that was in force (``trust-older``).
     """
     store = open_store(home.make().store_url)
     signer = decision_signer(home)
+    note_trust(store, load_trust(home))
     found = instance or _instance()
     return Governor(
         store,
@@ -85,8 +83,10 @@ def open_governor(home: Home, instance: dg.DagsterInstance | None = None) -> Gov
         policy_set=load_policy_set,
         materialization=lambda model: materialization_of(found, model),
         source_now=_source_now,
-        promotions=promotions(home, store, signer),
+        promotions=open_promotions(home, store, signer),
         version=__version__,
+        models=model_signer(home),
+        trust=trust_file(home),
     )
 
 

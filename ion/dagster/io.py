@@ -17,14 +17,14 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     """Writes ``<root>/<asset key>[/<partition>].parquet``, atomically.
 
     Args:
-        root: the folder; by default ``data`` under the ion home.
+        root: the folder; by default ``data`` under the ion home, or under the folder of its hand.
     """
 
     root: str = ""
 
     def _path(self, context: dg.InputContext | dg.OutputContext) -> Path:
         *folders, name = [*context.asset_key.path, *_partition(context)]
-        root = Path(self.root) if self.root else Home.find().root / "data"
+        root = Path(self.root) if self.root else Home.find().own / "data"
         return root.joinpath(*folders, f"{name}.parquet")
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:

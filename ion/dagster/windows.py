@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ion.facts import EpochOpened, ModelRecorded, PredictionsCommitted, SignatureRecorded
+from ion.facts import EpochOpened, ModelRecorded, PredictionsCommitted, SignatureRecorded, SignaturesRecorded
 from ion.home import web_url
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ def _histograms(store: GovernanceStore, epoch: EpochOpened, name: str) -> str:
         return ""
     trained = {r.fact.name: r.fact for r in store.find(SignatureRecorded, made.fact.run) if r.fact.role == "training"}
     seen: dict[str, list[int]] = {}
-    for record in store.find(SignatureRecorded, name):
-        fact = record.fact
-        if fact.role == "inference" and fact.name in trained and fact.edges == trained[fact.name].edges:
-            counts = seen.get(fact.name, [0] * len(fact.counts))
-            seen[fact.name] = [a + b for a, b in zip(counts, fact.counts, strict=True)]
+    for record in store.find(SignaturesRecorded, name):
+        for feature, found in record.fact.inputs.items():
+            if isinstance(found, Mapping) and feature in trained and found["edges"] == trained[feature].edges:
+                counts = seen.get(feature, [0] * len(found["counts"]))
+                seen[feature] = [a + b for a, b in zip(counts, found["counts"], strict=True)]
     if not seen:
         return ""
     shown = list(seen.items())[:_SHOWN]

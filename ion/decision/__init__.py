@@ -2,10 +2,13 @@
 
 from ion.decision.evidence import CheckEvidence, Evidence, Measured, RequiredCheck
 from ion.decision.governor import Assignment, Governor, Outcome
+from ion.decision.people import asking
 from ion.decision.policy import Policy, PolicySet, Reason, Verdict, compose, load_policy_set
 from ion.decision.promotion import PointerFiles, Promotions, promotion_message
+from ion.evidence.quorum import ApprovalRule
 
 __all__ = [
+    "ApprovalRule",
     "Assignment",
     "CheckEvidence",
     "Evidence",
@@ -19,6 +22,7 @@ __all__ = [
     "Reason",
     "RequiredCheck",
     "Verdict",
+    "asking",
     "compose",
     "load_policy_set",
     "promotion_message",

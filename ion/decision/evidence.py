@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from ion.agent.dataset import read_parquet
 from ion.canonical import digest_json
-from ion.clock import now_us
 from ion.errors import IonError
-from ion.evidence.approvals import Given, verify_approval
 from ion.evidence.quorum import standing
-from ion.facts import ApprovalGiven, CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
+from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ion.evidence.approvals import Given
     from ion.evidence.artifacts import ArtifactStore
     from ion.evidence.quorum import ApprovalRule, Standing
     from ion.evidence.trust import Trust
@@ -163,41 +162,14 @@ def gather(
         checks=[part for check in required for part in _check(store, check, versions)],
         datasets=_named(versions),
         source_now=source_now,
-        submitters=submitters_of(started),
-        made=min((r.us for r in store.find(ModelRecorded, candidate.model) if r.fact.run == candidate.run), default=0),
+        made=made_at(store, candidate),
     )
 
 
-def with_people(
-    evidence: Evidence, store: GovernanceStore, trust: Trust | None, node: str, at: int | None = None
-) -> Evidence:
-    """Return the evidence with what people said about the model for ``node``, counted at the time ``at``.
-
-    Args:
-        evidence: as gathered.
-        store: where the statements are.
-        trust: names the people; without it nobody counts.
-        node: ``ion/node`` where the model would serve.
-        at: microseconds UTC, by default now.
-    """
-    given = () if trust is None else approvals_given(store, trust, evidence.candidate.model, node)
-    return replace(evidence, trust=trust, approvals=given, node=node, at=now_us() if at is None else at)
-
-
-def approvals_given(store: GovernanceStore, trust: Trust, model: str, node: str) -> tuple[Given, ...]:
-    """Return what people said about a model for a node, as far as their signatures hold, in store order."""
-    answers = [
-        verify_approval(record.fact.envelope.encode(), trust)
-        for record in store.find(ApprovalGiven, model)
-        if (record.fact.model, record.fact.node) == (model, node)
-    ]
-    return tuple(answer for answer in answers if isinstance(answer, Given))
-
-
-def submitters_of(started: NodeRunStarted) -> tuple[str, ...]:
-    """Return the names under which somebody made the model: who asked for the run, who wrote the commit."""
-    names = (started.submitter, str(started.code.get("author") or ""))
-    return tuple(dict.fromkeys(name for name in names if name))
+def made_at(store: GovernanceStore, candidate: ModelRecorded) -> int:
+    """Return when a candidate was recorded first (µs UTC)."""
+    found = [record.us for record in store.find(ModelRecorded, candidate.model) if record.fact.run == candidate.run]
+    return min(found, default=0)
 
 
 def upstream_datasets(store: GovernanceStore, model: ModelRecorded) -> dict[str, str]:

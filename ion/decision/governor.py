@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING
 
 from ion.clock import now_us
 from ion.decision.attesting import attest
-from ion.decision.deferred import (
-    approvals_end,
-    asked_of_people,
-    newest_decision,
-    overtaken,
-    required_approvals,
-    required_by_trust,
-)
-from ion.decision.evidence import candidate_facts, gather, with_people
-from ion.decision.policy import Reason, compose
+from ion.decision.deciding import Judgement, signed_decision
+from ion.decision.evidence import candidate_facts, gather
+from ion.decision.in_force import revoked_models
+from ion.decision.people import asked_of_people, objection, required_by_trust
+from ion.decision.policy import Reason
 from ion.decision.publication import publication_problem
+from ion.decision.reopening import governance_now, newest_decision, newest_word, reopened
 from ion.decision.review import drawn_for_review
+from ion.decision.spoken import with_people
 from ion.errors import IonError
-from ion.evidence.statements import DecisionStatement, EvidenceReference, sign_statement
 from ion.facts import (
     DecisionMade,
     MessageReceived,
@@ -30,7 +26,7 @@ from ion.facts import (
     NodeRunStarted,
     ReviewDrawn,
 )
-from ion.ids import new_id, observed_id
+from ion.ids import observed_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,9 +38,9 @@ if TYPE_CHECKING:
     from ion.evidence.keys import Signer
     from ion.evidence.model_signature import ModelSigner
     from ion.evidence.trust import Trust, TrustFile
+    from ion.records import Recorded
     from ion.store import Candidate, Command, Current, GovernanceStore
 
-_DAY_US = 86_400_000_000
 _ATTEMPTS = 5
 
 
@@ -76,17 +72,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A signed verdict before it is recorded: what the node served, and which decision was the newest, before it."""
+    """A signed verdict before it is recorded, and what it was reached on.
+
+    ``current`` is what the node served, ``follows`` the newest decision, ``heard`` the position of what people
+    had said last about the model.
+    """
 
     assignment: Assignment
     current: Current
     fact: DecisionMade
-    verdict: Verdict
-    reasons: tuple[Reason, ...]
-    evidence: Mapping[str, str]
+    judgement: Judgement
     seen: Mapping[str, object]
-    review_share: float
     follows: str
+    heard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ class Governor:
             judged = [
                 self._judge(candidate, facts, each, materialization, instead)
                 for each in assignments
-                if again or self._open(candidate, each.serving_node)
+                if again or self._open(candidate, each)
             ]
             outcomes = self._commit(candidate, judged, again=again)
             if outcomes is not None:
@@ -154,17 +152,17 @@ class Governor:
         return []  # still undecided: the next tick tries again
 
     def waits(self, candidate: Candidate) -> bool:
-        """Say whether a candidate has no verdict yet, or one that only put it off and may now be another."""
-        if candidate.verdict and candidate.verdict != "defer":
-            return False
-        return any(self._open(candidate, each.serving_node) for each in self.assignments(candidate.node))
+        """Say whether a candidate is to be decided: for the first time, or because of what people said since."""
+        return any(self._open(candidate, each) for each in self.assignments(candidate.node))
 
-    def _open(self, candidate: Candidate, node: str) -> bool:
-        """Say whether the newest decision on a candidate for a node is missing, or deferred and overtaken."""
-        newest = newest_decision(self.store, candidate, node)
+    def _open(self, candidate: Candidate, assignment: Assignment) -> bool:
+        newest = newest_decision(self.store, candidate, assignment.serving_node)
         if newest is None:
-            return True
-        return newest.fact.verdict == "defer" and overtaken(self.store, newest, self.policy_set)
+            return not candidate.verdict or candidate.verdict == "defer"
+        facts = candidate_facts(self.store, candidate)
+        policies = self.policy_set(assignment.policy_set)
+        trust = self.trust.read() if self.trust else None
+        return facts is not None and reopened(self.store, facts, newest, policies, trust)
 
     def _judge(
         self,
@@ -178,8 +176,11 @@ class Governor:
         changed = publication_problem(self.store, policies, self.version)
         if changed and instead is None:
             instead = Reason("published", "reject", changed)
+        if candidate.model in revoked_models(self.store, assignment.serving_node):
+            instead = Reason("revocation", "reject", f"the model was revoked for {assignment.serving_node}")
         current = self.store.current(assignment.serving_node)
         before = newest_decision(self.store, candidate, assignment.serving_node)
+        heard = newest_word(self.store, candidate.model)
         evidence = gather(
             self.store,
             self.artifacts,
@@ -191,61 +192,24 @@ class Governor:
             source_now=self.source_now(facts[1]),
         )
         trust = self._trusted()
-        evidence = with_people(evidence, self.store, trust, assignment.serving_node)
-        rules = asked_of_people(policies, trust, assignment.serving_node)
-        verdict, reasons = policies.evaluate(evidence) if instead is None else ("reject", (instead,))
-        reasons += required_by_trust(evidence, policies, rules)
-        verdict = compose([verdict, *(reason.verdict for reason in reasons)])
+        evidence = with_people(evidence, self.store, trust, assignment.serving_node, governance_now(self.store, trust))
+        besides = required_by_trust(trust, assignment.serving_node, policies)
+        rules = asked_of_people(policies, besides)
+        verdict, reasons = policies.evaluate(evidence, besides) if instead is None else ("reject", (instead,))
+        no = objection(evidence, rules)
+        if no is not None:
+            verdict, reasons = "reject", (*reasons, no)
         models = self.models if verdict == "approve" else None
         attested = attest(self.store, self.artifacts, self.signer, evidence, self.version, models=models)
-        digests = evidence.digests() | attested
-        asked = required_approvals(evidence, rules)
-        ends = approvals_end(evidence, rules) if verdict == "approve" else []
-        now = now_us()
-        ion, _, node = assignment.serving_node.partition("/")
-        statement = DecisionStatement(
-            ion=ion,
-            node=node,
-            model=candidate.model,
-            candidate_run=candidate.run,
-            verdict=verdict,
-            reasons=tuple(f"{reason.policy}: {reason.message}" for reason in reasons),
-            policy_uri=f"policy:{policies.name}",
-            policy_digest=policies.digest(self.version),
-            evidence=tuple(EvidenceReference(f"ion:{name}", digest) for name, digest in digests.items()),
-            decided=now,
-            expires=min([now + policies.valid_days * _DAY_US, *ends]),
-            verifier_version=self.version,
-            automatic=not asked,
-            submitters=tuple(evidence.submitters),
-            approvals=tuple(required for required, _ in asked),
-        )
-        envelope = sign_statement(statement, self.signer)
-        fact = DecisionMade(
-            decision=new_id(),
-            node=assignment.serving_node,
-            model=candidate.model,
-            run=candidate.run,
-            verdict=verdict,
-            reasons=[reason.as_dict() for reason in reasons],
-            policy_set=policies.name,
-            policy_digest=statement.policy_digest,
-            evidence=digests,
-            expires=statement.expires,
-            envelope=envelope.decode(),
-            envelope_digest=self.artifacts.put(envelope),
-            automatic=statement.automatic,
-            approvals=[{**required.to_json(), "people": people} for required, people in asked],
-        )
+        judgement = Judgement(evidence, policies, rules, verdict, reasons, evidence.digests() | attested)
+        fact = signed_decision(judgement, assignment.serving_node, self.version, self.signer, self.artifacts)
         # Evidence that no other fact holds: `ion policy test` judges by it again.
-        seen = {
-            "source_now": dict(evidence.source_now),
-            "materialization": materialization,
-            "policy_reference": policies.reference,
-        }
-        share = policies.automatic_review_share
+        seen: dict[str, object] = {"source_now": dict(evidence.source_now), "materialization": materialization}
+        deadline = judgement.waits_until(besides)
+        if deadline is not None:
+            seen["waits_until"] = deadline
         follows = before.fact.decision if before else ""
-        return _Judged(assignment, current, fact, verdict, reasons, digests, seen, share, follows)
+        return _Judged(assignment, current, fact, judgement, seen, follows, heard)
 
     def _trusted(self) -> Trust | None:
         """Return the trust document.
@@ -260,21 +224,24 @@ class Governor:
         return trust
 
     def _commit(self, candidate: Candidate, judged: Sequence[_Judged], *, again: bool) -> list[Outcome] | None:
-        """Record decisions and promotions in one transaction; None when what is served has changed.
+        """Record decisions and promotions in one transaction; None when what is served, or was said, has changed.
 
-        Nodes for which another tick was first are left out.
+        Nodes for which another tick was first are left out, and those about which nothing else is to be said.
         """
         outcomes: list[Outcome] = []
         with self.store.command() as command:
             if any(command.current(each.fact.node) != each.current for each in judged):
                 return None
+            heard = newest_word(command, candidate.model)
+            if any(each.heard != heard for each in judged):
+                return None
             for each in judged:
                 fact, assignment = each.fact, each.assignment
                 newest = newest_decision(command, candidate, fact.node)
-                if not again and (newest.fact.decision if newest else "") != each.follows:
+                if not again and ((newest.fact.decision if newest else "") != each.follows or _same(newest, fact)):
                     continue
                 self._record_policy_run(command, candidate, assignment, fact, each.seen)
-                if drawn_for_review(fact, each.review_share):
+                if drawn_for_review(fact, each.judgement.policies.automatic_review_share):
                     drawn = ReviewDrawn(decision=fact.decision, node=fact.node, model=fact.model)
                     command.record(drawn, observed_id("review", fact.decision))
                 promoted = fact.verdict == "approve" and self.promotions.promote(
@@ -287,10 +254,10 @@ class Governor:
                         assignment.policy_node,
                         candidate.model,
                         candidate.run,
-                        each.verdict,
-                        each.reasons,
+                        each.judgement.verdict,
+                        each.judgement.reasons,
                         promoted,
-                        each.evidence,
+                        each.judgement.digests,
                     )
                 )
         return outcomes
@@ -314,3 +281,15 @@ class Governor:
                 )
         command.record(fact)
         command.record(NodeRunEnded(run=fact.decision, status="succeeded"))
+
+
+def _same(newest: Recorded[DecisionMade] | None, fact: DecisionMade) -> bool:
+    """Say whether a decision would repeat the newest one, on the word of the same people."""
+    if newest is None:
+        return False
+
+    def said(decided: DecisionMade) -> tuple[object, ...]:
+        reasons = [dict(reason) for reason in decided.reasons]
+        return decided.verdict, reasons, decided.policy_digest, [each.get("envelopes") for each in decided.approvals]
+
+    return said(newest.fact) == said(fact)

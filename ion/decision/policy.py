@@ -36,8 +36,7 @@ class Reason:
 class Policy:
     """A named function of evidence with its parameters (JSON values).
 
-    ``approvals`` is what it asks of people,
-    ``within_us`` for how long it waits for them (µs).
+    ``approvals`` is what it asks of people, ``within_us`` for how long it waits for them (µs).
     """
 
     name: str
@@ -70,6 +69,8 @@ class PolicySet:
         sources: file name → sha256 of every file the policies are written in, taken at import.
         automatic_review_share: how many of the approvals that no person gave are drawn for a later look by one,
             from 0 (none) to 1 (all).
+        formats: model formats that may serve although they could be code. Where there is no loader for one, it is
+            refused all the same.
     """
 
     name: str
@@ -78,6 +79,7 @@ class PolicySet:
     sources: Mapping[str, str]
     module: str
     automatic_review_share: float = 0.0
+    formats: Sequence[str] = ()
 
     @property
     def reference(self) -> str:
@@ -89,6 +91,7 @@ class PolicySet:
         members = [{"name": p.name, "parameters": dict(p.parameters)} for p in self.policies]
         return {
             "automatic_review_share": self.automatic_review_share,
+            "formats": list(self.formats),
             "ion": version,
             "name": self.name,
             "policies": members,
@@ -105,10 +108,23 @@ class PolicySet:
         """Return the digest of the content."""
         return digest_json(self.content(version))
 
-    def evaluate(self, evidence: Evidence) -> tuple[Verdict, tuple[Reason, ...]]:
-        """Return the composed verdict with every member's reason."""
-        reasons = tuple(policy.evaluate(evidence) for policy in self.policies)
-        return compose([reason.verdict for reason in reasons]), reasons
+    def evaluate(self, evidence: Evidence, besides: Sequence[Policy] = ()) -> tuple[Verdict, tuple[Reason, ...]]:
+        """Return the composed verdict with the reason of every member, and of policies asked ``besides``.
+
+        People's time is dear: nobody is asked about a candidate that another member rejects.
+        """
+        asked = (*self.policies, *besides)
+        cheap = {i: policy.evaluate(evidence) for i, policy in enumerate(asked) if policy.approvals is None}
+        hopeless = any(reason.verdict == "reject" for reason in cheap.values())
+        reasons = tuple(
+            cheap.get(index) or _of_people(policy, evidence, hopeless) for index, policy in enumerate(asked)
+        )
+        # The set itself must have something to say, whatever is asked besides.
+        return compose([reason.verdict for reason in reasons] if self.policies else []), reasons
+
+
+def _of_people(policy: Policy, evidence: Evidence, hopeless: bool) -> Reason:  # noqa: FBT001 - of this module only
+    return Reason(policy.name, "defer", "nobody is asked about it") if hopeless else policy.evaluate(evidence)
 
 
 def load_policy_set(reference: str) -> PolicySet:

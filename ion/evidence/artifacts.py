@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ion.canonical import checked_digest, digest_bytes
 from ion.errors import IonError
-from ion.evidence.files import MIB, read_regular, write_atomic
+from ion.evidence.files import MIB, write_atomic
+from ion.evidence.hashed_reading import read_hashed
 from ion.evidence.manifest import MAX_BYTES, Manifest
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class ArtifactStore:
         return self._root / "sha256" / name[:2] / name
 
     def has(self, digest: str) -> bool:
-        """Say whether an artifact of this digest is there, without reading it."""
-        return self.path(digest).is_file()
+        """Say whether an artifact of this digest is there, without reading it; a link is none."""
+        path = self.path(digest)
+        return path.is_file() and not path.is_symlink()
 
     def put(self, data: bytes) -> str:
         """Store the bytes and return their digest; durable on return. Damaged bytes are replaced."""
@@ -58,7 +60,7 @@ class ArtifactStore:
         return digest
 
     def get(self, digest: str, *, limit: int = MAX_ARTIFACT) -> bytes:
-        """Return the bytes, read once and hashed as read.
+        """Return the bytes, read once and hashed as read. No symbolic link is followed.
 
         Raises:
             IonError: ``bad-digest``, ``artifact-missing``, ``artifact-unreadable``, ``artifact-too-large``
@@ -66,7 +68,7 @@ class ArtifactStore:
         """
         path = self.path(digest)
         try:
-            data = read_regular(path, limit)
+            data, found = read_hashed(self._root, path, limit)
         except FileNotFoundError as error:
             hint = "it was never stored here, or was deleted"
             raise IonError("artifact-missing", f"no artifact {digest}", hint) from error
@@ -75,7 +77,7 @@ class ArtifactStore:
         except IonError as error:
             code = "artifact-too-large" if error.code == "file-too-large" else "artifact-unreadable"
             raise IonError(code, f"artifact {digest}: {error.message}") from error
-        if digest_bytes(data) != digest:
+        if found != digest:
             raise IonError(
                 "artifact-corrupt",
                 f"the bytes stored as {digest} are other bytes",

@@ -101,6 +101,7 @@ class DecisionStatement:
         automatic: approved by policies alone; no person looked.
         submitters: the names of who made the model, who may not approve it.
         approvals: what was asked of people, and what they signed.
+        formats: model formats that the policy set names, beside those that are no code (docs/spec/decision.md).
     """
 
     ion: str
@@ -118,6 +119,7 @@ class DecisionStatement:
     automatic: bool = True
     submitters: tuple[str, ...] = ()
     approvals: tuple[RequiredApprovals, ...] = ()
+    formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values the gate could never accept, before they are signed."""
@@ -147,6 +149,7 @@ class DecisionStatement:
                 "automatic": self.automatic,
                 "candidateRun": self.candidate_run,
                 "expires": self.expires,
+                "formats": list(self.formats),
                 "ion": self.ion,
                 "node": self.node,
                 "reasons": list(self.reasons),
@@ -185,6 +188,7 @@ class DecisionStatement:
             automatic=ours.flag("automatic"),
             submitters=ours.texts("submitters"),
             approvals=tuple(RequiredApprovals.parse(item) for item in ours.items("approvals")),
+            formats=ours.texts("formats"),
         )
         check(statement.to_payload() == payload, "it is not in the one form it is signed in")
         return statement

@@ -71,23 +71,45 @@ def verify(envelope: bytes, trust: TrustRoot, payload_type: str) -> Verified | U
         return Unverified(error.message if isinstance(error, IonError) else "no trusted key signed it")
 
 
+def unverified_payload(envelope: bytes, payload_type: str) -> dict[str, object]:
+    """Return the payload without asking who signed it: for bytes that something verified names by digest.
+
+    Raises:
+        IonError: ``bad-json`` or ``bad-envelope``.
+    """
+    return parse_canonical(_opened(envelope, payload_type).payload, MAX_ENVELOPE, "payload")
+
+
 def _verify(data: bytes, trust: TrustRoot, payload_type: str) -> Verified | Unverified:
+    opened = _opened(data, payload_type)
+    key_id = opened.key_id
+    checked = Envelope(opened.payload, payload_type, {key_id: Signature(key_id, opened.signature.hex())})
+    accepted = checked.verify([key.verifier() for key in trust.keys], 1)
+    if set(accepted) != {key_id}:
+        return Unverified("no trusted key signed it")
+    return Verified(parse_canonical(opened.payload, MAX_ENVELOPE, "payload"), key_id, digest_bytes(data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    payload: bytes
+    key_id: str
+    signature: bytes
+
+
+def _opened(data: bytes, payload_type: str) -> _Opened:
     fields = Fields.of(parse_canonical(data, MAX_ENVELOPE, "envelope"), "envelope", _CODE)
     if fields.text("payloadType") != payload_type:
-        return Unverified("the envelope holds another type of payload")
+        raise IonError(_CODE, "the envelope holds another type of payload")
     payload = _base64(fields, "payload")
     signatures = fields.items("signatures")
     fields.done()
     if len(signatures) != 1:
-        return Unverified(f"the envelope has {len(signatures)} signatures, not 1")
+        raise IonError(_CODE, f"the envelope has {len(signatures)} signatures, not 1")
     signed = Fields.of(signatures[0], "signature", _CODE)
-    key_id, signature = signed.text("keyid"), _base64(signed, "sig")
+    opened = _Opened(payload, signed.text("keyid"), _base64(signed, "sig"))
     signed.done()
-    checked = Envelope(payload, payload_type, {key_id: Signature(key_id, signature.hex())})
-    accepted = checked.verify([key.verifier() for key in trust.keys], 1)
-    if set(accepted) != {key_id}:
-        return Unverified("no trusted key signed it")
-    return Verified(parse_canonical(payload, MAX_ENVELOPE, "payload"), key_id, digest_bytes(data))
+    return opened
 
 
 def _base64(fields: Fields, name: str) -> bytes:

@@ -12,6 +12,7 @@ from ion.errors import IonError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
 
 MIB = 1 << 20
@@ -29,12 +30,8 @@ def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
         OSError: the file cannot be opened or read.
         IonError: ``not-a-file``, ``file-too-large`` or ``key-permissions``.
     """
-    # O_NONBLOCK: opening a FIFO somebody planted must not hang the reader.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IonError("not-a-file", f"{path.name} is not a regular file")
+    with _regular(path, _open(path)) as file:
+        status = os.fstat(file.fileno())
         if private and status.st_mode & 0o077:
             raise IonError(
                 "key-permissions",
@@ -45,6 +42,41 @@ def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
     if len(data) > limit:
         raise IonError("file-too-large", f"{path.name} is larger than {limit} bytes")
     return data
+
+
+@contextmanager
+def opened_beneath(root: Path, path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file under ``root`` with no symbolic link on the way: links lead where somebody else says.
+
+    Raises:
+        OSError: it cannot be opened; a link is ``ELOOP`` or ``ENOTDIR``.
+        IonError: ``not-a-file``.
+    """
+    *folders, name = path.relative_to(root).parts
+    within = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+            os.close(within)
+            within = inner
+        descriptor = _open(name, os.O_NOFOLLOW, within)
+    finally:
+        os.close(within)
+    with _regular(path, descriptor) as file:
+        yield file
+
+
+def _open(path: Path | str, flags: int = 0, within: int | None = None) -> int:
+    # O_NONBLOCK: opening a FIFO somebody planted must not hang the reader.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags, dir_fd=within)
+
+
+@contextmanager
+def _regular(path: Path, descriptor: int) -> Iterator[BufferedReader]:
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IonError("not-a-file", f"{path.name} is not a regular file")
+        yield file
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -13,37 +13,37 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ion.clock import now_us
 from ion.errors import IonError
-from ion.evidence.files import write_atomic, write_new
-from ion.evidence.keys import create_key, load_signer, write_public
-from ion.evidence.trust import Trust, TrustDocument, TrustedKey, load_trust, sign_trust
+from ion.evidence.files import write_new
+from ion.evidence.keys import Signer, create_key, load_signer, write_public
+from ion.evidence.trust import Trust, TrustDocument, TrustedKey, load_trust
+from ion.evidence.trust_changes import CLOCKS_US
 from ion.evidence.trust_root import Window
+from ion.evidence.trust_signing import DAY_US, TRUST_DAYS, TrustPlace, believed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ion.home import Home
 
-TRUST_US = 3650 * 86_400_000_000
-"""How long a first trust document holds. Whoever keeps the root offline signs shorter ones."""
 
-
-def founded_trust(home: Home) -> Trust:
+def founded_trust(home: Home, *, root: Signer | None = None, days: int = TRUST_DAYS) -> Trust:
     """Return the trust of a deployment; where there is none at all, found it.
 
+    Args:
+        home: the deployment.
+        root: signs the first document; by default a key that is made here, ``keys/root.pem``.
+        days: how long the first document holds.
+
     Raises:
-        IonError: as `ion.evidence.trust.load_trust`; ``trust-missing`` too when keys or a root are there
+        IonError: as `ion.evidence.trust.load_trust`; ``trust-missing`` too when a root is there
             without a document: what was trusted once is not silently replaced.
     """
-    home.make()
-    if not home.trust_document.exists():
-        if home.root_public.exists():
-            hint = "restore trust/trust.json, or have the root sign it again: `ion trust init`"
-            raise IonError("trust-missing", "trust/trust.json is gone, while the root's public key is there", hint)
+    if not (home.trust_document.exists() and home.root_public.exists()):
+        home.make()
         home.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (home.keys / ".founding").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # closing releases it
-            if not home.trust_document.exists():
-                _found(home)
+            _found_or_finish(home, root, days)
     return load_trust(home)
 
 
@@ -66,27 +66,40 @@ def create_model_key(path: Path) -> str:
     return private.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
-def _found(home: Home) -> None:
+def _found_or_finish(home: Home, root: Signer | None, days: int) -> None:
+    own = home.keys / "root.pem"
+    place = TrustPlace.of(home)
+    if not home.trust_document.exists():
+        if home.root_public.exists() and not place.pinned:
+            hint = "restore trust/trust.json from a backup, or take a newer one: `ion trust install`"
+            raise IonError("trust-missing", "trust/trust.json is gone, while the root's public key is there", hint)
+        _found(home, place, root, days)
+    elif not home.root_public.exists() and not place.pinned and own.exists():
+        # Founding was interrupted before its last step. Nothing is trusted anew: the document must be under this key.
+        public = load_signer(f"file:{own}").public
+        believed(home.trust_document.read_bytes(), public)
+        write_public(home.root_public, public)
+
+
+def _found(home: Home, place: TrustPlace, root: Signer | None, days: int) -> None:
     """Make what is missing; keys that an interrupted founding left are used, nobody trusts them yet."""
+    own = home.keys / "root.pem"
+    if root is None and not own.exists():
+        create_key(own)
     now = now_us()
-    window = Window(since=now - 60_000_000)
-    root = home.keys / "root.pem"
-    if not root.exists():
-        create_key(root)
-    signer = load_signer(f"file:{root}")
+    window = Window(since=now - CLOCKS_US)
     (home.keys / "model.pem").unlink(missing_ok=True)
     document = TrustDocument(
         version=1,
         issued=now,
-        expires=now + TRUST_US,
+        expires=now + days * DAY_US,
         services={
             "decision": _service_key(home.decision_key_uri, home.keys / "decision.pem", window),
             "ledger": _service_key(home.ledger_key_uri, home.keys / "ledger.pem", window),
         },
         models=(create_model_key(home.keys / "model.pem"),),
     )
-    write_public(home.root_public, signer.public)
-    write_atomic(home.trust_document, sign_trust(document, signer))
+    place.found(document, root or load_signer(f"file:{own}"))
 
 
 def _service_key(uri: str, own: Path, window: Window) -> tuple[TrustedKey, ...]:

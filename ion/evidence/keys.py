@@ -1,56 +1,42 @@
-"""Ed25519 keys: made once, readable by one user, addressed by URI."""
+"""Ed25519 keys that sign: made once, readable by one user, addressed by URI."""
 
 from __future__ import annotations
 
-import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import (  # type: ignore[attr-defined]
+    SIGNER_FOR_URI_SCHEME,
+    CryptoSigner,
+)
+from securesystemslib.signer import Signer as Backend  # type: ignore[attr-defined]
 
 from ion.errors import IonError
-from ion.evidence.files import read_regular, write_atomic, write_new
+from ion.evidence.files import read_regular, write_new
+from ion.evidence.public_keys import MAX_KEY_BYTES, PublicKey, load_public, write_public
+from ion.evidence.sealed_key import sealed_pkcs8
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Ask",
+    "PublicKey",
+    "Signer",
+    "create_key",
+    "load_public",
+    "load_signer",
+    "write_public",
+]
 
-MAX_KEY_BYTES = 16_384
+Ask = Callable[[str], str]
+"""Gets a secret from a person; the argument says which one."""
 
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """An ed25519 public key as DER SubjectPublicKeyInfo (RFC 8410).
-
-    Raises:
-        IonError: ``bad-key`` for other bytes, also for another encoding of a key.
-    """
-
-    der: bytes
-
-    def __post_init__(self) -> None:
-        """Insist on the one DER form, so that a key cannot have two ids."""
-        if _der(_load_der(self.der)) != self.der:
-            raise IonError("bad-key", "the public key is not in DER form")
-
-    @property
-    def key_id(self) -> str:
-        """``sha256:<hex>`` of the DER form: one id per key, whatever file it came from."""
-        return "sha256:" + hashlib.sha256(self.der).hexdigest()
-
-    def to_pem(self) -> bytes:
-        """Return the PEM form that openssl reads."""
-        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        return _load_der(self.der).public_bytes(encoding, form)
-
-    def verifier(self) -> SSlibKey:
-        """Return the key as securesystemslib checks signatures with it, under its true id."""
-        return _verifier(self.der)
+PROBE = b"dagster-ion: does this key sign what its public half verifies?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +44,12 @@ class Signer:
     """A key that signs. The private part stays in ``backend``, which has no repr."""
 
     public: PublicKey
-    backend: CryptoSigner = field(repr=False)
+    backend: Backend = field(repr=False)
 
     @classmethod
     def of(cls, private: Ed25519PrivateKey) -> Signer:
         """Return a signer with this private key."""
-        public = PublicKey(_der(private.public_key()))
+        public = PublicKey.of(private.public_key())
         return cls(public, CryptoSigner(private, public.verifier()))
 
     def sign(self, data: bytes) -> bytes:
@@ -71,98 +57,112 @@ class Signer:
         return bytes.fromhex(self.backend.sign(data).signature)
 
 
-def create_key(path: Path) -> PublicKey:
+def create_key(path: Path, passphrase: str = "") -> PublicKey:
     """Make a private key: PKCS8 PEM, mode 0600, whole or absent; folders it needs are made 0700.
 
     Raises:
         IonError: ``key-exists``; a key is never replaced.
     """
     private = Ed25519PrivateKey.generate()
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    open_pem = private.private_bytes(encoding, form, serialization.NoEncryption())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        write_new(path, pem, mode=0o600)
+        write_new(path, sealed_pkcs8(private, passphrase) if passphrase else open_pem, mode=0o600)
     except FileExistsError as error:
         raise IonError("key-exists", f"there is a key at {path}", "load it; move it away to make another") from error
-    return PublicKey(_der(private.public_key()))
+    return PublicKey.of(private.public_key())
 
 
-def load_signer(uri: str) -> Signer:
-    """Return the signer a URI names; ``file:/absolute/path`` is a PKCS8 PEM file of mode 0600.
+def load_signer(uri: str, ask: Ask | None = None) -> Signer:
+    """Return the signer a URI names.
+
+    ``file:/absolute/path`` is a private key of mode 0600, PKCS8 PEM or OpenSSH. Another scheme is one that
+    securesystemslib knows (``hv:`` for Vault, or one registered with it), followed by ``#`` and the path of
+    the public key: ``hv:ion-decision/1#/etc/ion/decision.pub.pem``. docs/how-to/keys-and-trust.md.
+
+    Args:
+        uri: what signs, and where it is.
+        ask: asked for a passphrase where ``ION_KEY_PASSPHRASE`` does not open the key.
 
     Raises:
-        IonError: ``signer-scheme``, ``key-missing``, ``key-permissions`` or ``bad-key``.
+        IonError: ``signer-scheme``, ``signer-failed``, ``key-missing``, ``key-permissions``,
+            ``key-passphrase``, ``extra-missing`` or ``bad-key``.
     """
     scheme = urlsplit(uri).scheme
-    if scheme not in _SCHEMES:
-        known = ", ".join(f"{name}:" for name in _SCHEMES)
-        raise IonError("signer-scheme", f"no signer for {scheme or 'a URI without scheme'!r}", f"known: {known}")
-    return _SCHEMES[scheme](uri)
+    if scheme in _SCHEMES:
+        return _SCHEMES[scheme](uri, ask)
+    # `file2:` is a private key file, too, but read without a look at who else may read it.
+    if scheme in SIGNER_FOR_URI_SCHEME and scheme != "file2":
+        return _load_foreign(scheme, uri, ask)
+    known = ", ".join(f"{name}:" for name in (*_SCHEMES, *SIGNER_FOR_URI_SCHEME) if name != "file2")
+    raise IonError("signer-scheme", f"no signer for {scheme or 'a URI without scheme'!r}", f"known: {known}")
 
 
-def load_public(path: Path) -> PublicKey:
-    """Return the public key in a PEM file.
-
-    Raises:
-        IonError: ``key-missing`` or ``bad-key``.
-    """
-    try:
-        key = serialization.load_pem_public_key(_read(path, private=False))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise IonError("bad-key", f"{path.name} holds no public key in PEM form") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise IonError("bad-key", f"{path.name} is not an ed25519 key")
-    return PublicKey(_der(key))
-
-
-def write_public(path: Path, public: PublicKey) -> None:
-    """Write the PEM form, mode 0644, replacing what is there; folders it needs are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, public.to_pem())
-
-
-def _load_file(uri: str) -> Signer:
+def _load_file(uri: str, ask: Ask | None) -> Signer:
     parts = urlsplit(uri)
     path = Path(unquote(parts.path))
     if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment or not path.is_absolute():
         raise IonError("signer-scheme", "a file: signer needs an absolute local path", "write file:/path/to/key.pem")
     try:
-        key = serialization.load_pem_private_key(_read(path, private=True), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # No cause: a parser's message may quote the key.
-        raise IonError("bad-key", f"{path.name} holds no private key in PKCS8 PEM form") from None
+        data = read_regular(path, MAX_KEY_BYTES, private=True)
+    except OSError as error:
+        raise IonError("key-missing", f"cannot read the key {path}: {error.strerror}") from error
+    key = _parse(data, path.name, ask)
     if not isinstance(key, Ed25519PrivateKey):
-        raise IonError("bad-key", f"{path.name} is not an ed25519 key")
+        raise IonError("bad-key", f"{path.name} is not an ed25519 key", "`ion keys new` makes one")
     return Signer.of(key)
 
 
-_SCHEMES: dict[str, Callable[[str], Signer]] = {"file": _load_file}
+_SCHEMES: dict[str, Callable[[str, Ask | None], Signer]] = {"file": _load_file}
+"""Ours; securesystemslib's own table holds the others."""
 
 
-def _read(path: Path, *, private: bool) -> bytes:
+def _parse(data: bytes, name: str, ask: Ask | None) -> object:
+    """Return the private key. Errors have no cause: a parser's message may quote the key."""
+    openssh = b"-----BEGIN OPENSSH PRIVATE KEY-----" in data
+    load = serialization.load_ssh_private_key if openssh else serialization.load_pem_private_key
     try:
-        return read_regular(path, MAX_KEY_BYTES, private=private)
-    except OSError as error:
-        raise IonError("key-missing", f"cannot read the key {path}: {error.strerror}") from error
+        return load(data, None)
+    except TypeError:
+        pass  # it asks for a passphrase
+    except (ValueError, UnsupportedAlgorithm):
+        raise IonError("bad-key", f"{name} holds no private key in PKCS8 PEM or OpenSSH form") from None
+    for source in (_passphrase_set, ask):
+        secret = source(name) if source is not None else ""
+        try:
+            if secret:
+                return load(data, secret.encode())
+        except UnsupportedAlgorithm:
+            hint = "install bcrypt, or make a key with `ion keys new`"
+            raise IonError("extra-missing", f"{name}: an encrypted OpenSSH key needs bcrypt", hint) from None
+        except (ValueError, TypeError):
+            continue
+    hint = "set ION_KEY_PASSPHRASE, or type it where you are asked"
+    raise IonError("key-passphrase", f"{name} is under a passphrase, and none that opens it was given", hint)
 
 
-def _der(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+def _passphrase_set(_name: str) -> str:
+    return os.environ.get("ION_KEY_PASSPHRASE", "")
 
 
-@lru_cache(maxsize=64)
-def _verifier(der: bytes) -> SSlibKey:
-    key_id = "sha256:" + hashlib.sha256(der).hexdigest()
-    return SSlibKey.from_crypto(_load_der(der), keyid=key_id)
-
-
-def _load_der(der: bytes) -> Ed25519PublicKey:
+def _load_foreign(scheme: str, uri: str, ask: Ask | None) -> Signer:
+    """Return a signer of securesystemslib's, once it has signed something that its public key verifies."""
+    location, _, public_file = uri.partition("#")
+    if not Path(unquote(public_file)).is_absolute():
+        hint = f"{location}#/path/to/key.pub.pem"
+        raise IonError("signer-scheme", f"a {scheme}: signer needs its public key as a file after a #", hint)
+    public = load_public(Path(unquote(public_file)))
     try:
-        key = serialization.load_der_public_key(der)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise IonError("bad-key", "not a public key in DER form") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise IonError("bad-key", "not an ed25519 public key")
-    return key
+        backend = Backend.from_priv_key_uri(location, public.verifier(), ask)
+        signature = backend.sign(PROBE)
+    except Exception as error:  # what a KMS raises is its own
+        hint = "check its address and your right to sign with it"
+        message = f"the {scheme}: signer cannot be used: {type(error).__name__}: {error}"[:300]
+        raise IonError("signer-failed", message, hint) from error
+    try:
+        public.verifier().verify_signature(signature, PROBE)
+    except Exception as error:
+        hint = "give the ed25519 public key that belongs to it"
+        raise IonError("bad-key", f"{Path(public_file).name} does not verify what {location} signs", hint) from error
+    return Signer(public, backend)

@@ -30,13 +30,19 @@ def parse_canonical(data: bytes, limit: int, what: str) -> dict[str, object]:
     if len(data) > limit:
         raise IonError("bad-json", f"{what} is larger than {limit} bytes")
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"), parse_int=_number)
         canonical = canonical_bytes(value) == data
     except (ValueError, RecursionError, IonError) as error:
         raise IonError("bad-json", f"{what} is not canonical JSON") from error
     if not isinstance(value, dict) or not canonical:
         raise IonError("bad-json", f"{what} is not an object in canonical JSON form (RFC 8785)")
     return cast("dict[str, object]", value)
+
+
+def _number(text: str) -> int | float:
+    """Read an integer literal; RFC 8785 also writes the floats from 2^53 to 1e21 as such."""
+    number = int(text)
+    return number if abs(number) <= MAX_INTEGER else float(text)
 
 
 def is_digest(value: object) -> bool:
@@ -90,6 +96,13 @@ class Fields:
         value = self.take(name)
         if not isinstance(value, str) or not value:
             raise self.fail(f"field {name!r} is not a non-empty string")
+        return value
+
+    def string(self, name: str) -> str:
+        """Return a string, which may be empty."""
+        value = self.take(name)
+        if not isinstance(value, str):
+            raise self.fail(f"field {name!r} is not a string")
         return value
 
     def literal(self, name: str, expected: str) -> None:

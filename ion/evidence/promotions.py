@@ -1,14 +1,17 @@
-"""The signed promotion: what a node serves from now on. Format: docs/spec/promotion.md."""
+"""The signed promotion: what a node serves from now on, and never again. Format: docs/spec/promotion.md."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ion.canonical import digest_bytes, digest_json
 from ion.evidence.in_toto import check, predicate_of, statement_form
 from ion.evidence.parsing import MAX_INTEGER, is_digest
 from ion.ids import checked_node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROMOTION_TYPE = "urn:dagster-ion:promotion:v1"
 
@@ -30,10 +33,11 @@ class PromotionStatement:
         model: model version, or None.
         decision: digest of the decision's envelope bytes, or None.
         serial: rises with every statement for the node.
-        cause: id of the command (decision, rollback, halt) that caused it.
+        cause: id of the command (decision, rollback, halt, revocation) that caused it.
         issued: when it was signed; a renewal is issued later.
         lease_end: until when it holds without renewal. A halt or revocation holds without end.
         on_lease_end: go on serving the model, or stop.
+        revoked: all models withdrawn from the node so far, sorted; they never serve there again.
     """
 
     ion: str
@@ -46,17 +50,20 @@ class PromotionStatement:
     issued: int
     lease_end: int
     on_lease_end: LeaseEnd
+    revoked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse statements that contradict themselves, before they are signed."""
         checked_node(f"{self.ion}/{self.node}")
         check(self.action in ACTIONS, "unknown action")
         check(self.on_lease_end in LEASE_ENDS, "unknown on_lease_end")
-        for digest in (self.model, self.decision):
+        for digest in (self.model, self.decision, *self.revoked):
             check(digest is None or is_digest(digest), "a digest is not a sha256 digest")
+        check(self.revoked == tuple(sorted(set(self.revoked))), "revoked models are not sorted and distinct")
         serves = self.action in {"promote", "rollback"}
         check(serves == (self.decision is not None), f"{self.action} and decision do not agree")
         check((self.action != "halt") == (self.model is not None), f"{self.action} and model do not agree")
+        check((self.action == "revoke") == (self.model in self.revoked), f"{self.action} and revoked do not agree")
         check(bool(self.cause), "it has no cause")
         check(0 < self.serial <= MAX_INTEGER, "serials start at 1")
         check(0 <= self.issued < self.lease_end <= MAX_INTEGER, "its lease ends before it was issued")
@@ -68,17 +75,19 @@ class PromotionStatement:
 
     @property
     def identity(self) -> str:
-        """Digest of all but ``issued`` and ``lease_end``: what a lease renewal leaves as it is."""
-        return digest_json(replace(self, issued=0, lease_end=1).to_payload())
+        """Digest of all but ``issued``, ``lease_end`` and ``revoked``: what a renewal leaves as it is."""
+        revoked = (self.model,) if self.action == "revoke" and self.model else ()
+        return digest_json(replace(self, issued=0, lease_end=1, revoked=revoked).to_payload())
 
-    def renewed(self, issued: int, lease_end: int) -> PromotionStatement:
-        """Return the same promotion with a later lease.
+    def renewed(self, issued: int, lease_end: int, revoked: Iterable[str] = ()) -> PromotionStatement:
+        """Return the same promotion with a later lease, and with ``revoked`` models beside those it names.
 
         Raises:
-            IonError: ``bad-statement`` if it would not be issued later than this one.
+            IonError: ``bad-statement`` if it would not be issued later than this one, or serves a revoked model.
         """
         check(issued > self.issued, "a renewal is issued later than what it renews")
-        return replace(self, issued=issued, lease_end=lease_end)
+        withdrawn = tuple(sorted({*self.revoked, *revoked}))
+        return replace(self, issued=issued, lease_end=lease_end, revoked=withdrawn)
 
     def to_payload(self) -> dict[str, object]:
         """Return the in-toto Statement as JSON values."""
@@ -92,6 +101,7 @@ class PromotionStatement:
             "model": self.model,
             "node": self.node,
             "onLeaseEnd": self.on_lease_end,
+            "revoked": list(self.revoked),
             "serial": self.serial,
         }
         # A Statement needs a subject with a digest; a halt is about the node itself.
@@ -117,6 +127,7 @@ class PromotionStatement:
             issued=predicate.integer("issued"),
             lease_end=predicate.integer("leaseEnd"),
             on_lease_end=predicate.choice("onLeaseEnd", LEASE_ENDS),
+            revoked=predicate.texts("revoked"),
         )
         check(statement.to_payload() == payload, "it is not in the one form it is signed in")
         return statement

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.evidence.parsing import MAX_INTEGER
+from ion.evidence.trust_document import identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -78,7 +79,7 @@ def standing(
             ignored.append(f"{said.person} signed in the future")
         else:
             newest[said.person] = each
-    makers = frozenset(name.lower() for name in submitters if name)
+    makers = frozenset(identity(name) for name in submitters if name)
     approved: list[Given] = []
     rejected: list[Given] = []
     for each in newest.values():

@@ -24,6 +24,7 @@ __all__ = [
     "sign_statement",
     "verify_decision",
     "verify_promotion",
+    "verify_promotion_by",
 ]
 
 _NOT_THEN = "the key that signed it did not count at the time"
@@ -52,6 +53,16 @@ def verify_decision(envelope: bytes, trust: TrustRoot) -> DecisionStatement | Un
 
 def verify_promotion(envelope: bytes, trust: TrustRoot) -> PromotionStatement | Unverified:
     """Return the promotion a trusted key signed, else why there is none."""
+    answer = verify_promotion_by(envelope, trust)
+    return answer if isinstance(answer, Unverified) else answer[0]
+
+
+def verify_promotion_by(envelope: bytes, trust: TrustRoot) -> tuple[PromotionStatement, str] | Unverified:
+    """Return the promotion a trusted key signed and the id of that key, else why there is none.
+
+    Whoever acts on a pointer asks whether the key counts now, too: who stole a key that was revoked or
+    replaced since can give a statement an earlier date.
+    """
     answer = verify(envelope, trust, PAYLOAD_TYPE)
     if isinstance(answer, Unverified):
         return answer
@@ -59,4 +70,5 @@ def verify_promotion(envelope: bytes, trust: TrustRoot) -> PromotionStatement | 
         statement = PromotionStatement.from_payload(answer.payload)
     except IonError as error:
         return Unverified(error.message)
-    return statement if trust.covers(answer.key_id, statement.issued) else Unverified(_NOT_THEN)
+    counted = trust.covers(answer.key_id, statement.issued)
+    return (statement, answer.key_id) if counted else Unverified(_NOT_THEN)

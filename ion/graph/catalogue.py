@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
-from ion.facts import DecisionMade, EpochOpened, ModelRecorded, NodeRunStarted, PredictionsCommitted, Promoted
+from ion.facts import (
+    DecisionMade,
+    EpochOpened,
+    ModelRecorded,
+    ModelRevoked,
+    NodeRunStarted,
+    PredictionsCommitted,
+    Promoted,
+    RolledBack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +48,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One candidate. Times are microseconds UTC; ``verdict`` is empty while undecided, ``decided`` then 0."""
+    """One candidate. Times are microseconds UTC; ``verdict`` is empty while undecided, ``decided`` then 0.
+
+    ``serving`` are the nodes it serves at now, ``revoked`` those it was withdrawn from for good.
+    """
 
     model: str
     run: str
@@ -58,6 +70,7 @@ class Entry:
     decided: int
     expires: int
     serving: tuple[str, ...]
+    revoked: tuple[str, ...]
     used: tuple[Use, ...]
     links: Mapping[str, object]
     dagster_run: str
@@ -87,6 +100,7 @@ class Entry:
             "decided": rfc3339(self.decided) if self.decided else None,
             "expires": rfc3339(self.expires) if self.expires else None,
             "serving": list(self.serving),
+            "revoked": list(self.revoked),
             "predictions": self.predictions,
             "used": [use.as_dict() for use in self.used],
             "links": dict(self.links),
@@ -138,6 +152,7 @@ def _entry(
             for node, now in current.items()
             if (now.model, now.run) == (candidate.model, candidate.run) and not now.halted
         ),
+        revoked=tuple(sorted({r.fact.node for r in store.find(ModelRevoked, candidate.model)})),
         used=tuple(uses.get((candidate.model, candidate.run), ())),
         links=made.fact.links,
         dagster_run=started.fact.engine_run if started and started.fact.engine == "dagster" else "",
@@ -152,7 +167,9 @@ def _uses(store: GovernanceStore) -> dict[tuple[str, str], list[Use]]:
     counts: dict[str, int] = {}
     for committed in store.find(PredictionsCommitted):
         counts[committed.fact.epoch] = counts.get(committed.fact.epoch, 0) + committed.fact.rows
-    promoted = {(r.fact.cause, r.fact.node): r.fact for r in store.find(Promoted)}
+    promoted: dict[tuple[str, str], Promoted | RolledBack] = {}
+    promoted.update({(r.fact.cause, r.fact.node): r.fact for r in store.find(Promoted)})
+    promoted.update({(r.fact.cause, r.fact.node): r.fact for r in store.find(RolledBack)})
     makers = {r.fact.model: r.fact.run for r in reversed(store.find(ModelRecorded))}
     found: dict[tuple[str, str], list[Use]] = {}
     for record in store.find(EpochOpened):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
-from ion.facts import DecisionMade, Promoted
+from ion.facts import DecisionMade, ModelRevoked, Promoted, RolledBack
 from ion.graph.approved import approvals_of
-from ion.graph.signed import decision_problem, promotion_problem
+from ion.graph.signed import decision_problem, promotion_problem, stop_problem
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer, Inquiry
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The promotion an epoch rested on, and its decision; None where no fact tells."""
+    """The promotion or rollback an epoch rested on, and its decision; None where no fact tells."""
 
-    promoted: Recorded[Promoted] | None
+    promoted: Recorded[Promoted] | Recorded[RolledBack] | None
     decision: Recorded[DecisionMade] | None
 
     @property
@@ -36,8 +36,9 @@ def admission_of(inquiry: Inquiry, serving: Serving) -> Admission:
     if serving.opened is None:
         return Admission(None, None)
     epoch = serving.opened.fact
-    by_cause = [r for r in inquiry.find(Promoted, epoch.cause) if r.fact.node == epoch.node]
-    promoted = by_cause[0] if by_cause else None
+    first = next((r for r in inquiry.find(Promoted, epoch.cause) if r.fact.node == epoch.node), None)
+    back = next((r for r in inquiry.find(RolledBack, epoch.cause) if r.fact.node == epoch.node), None)
+    promoted = first or back
     decisions = inquiry.find(DecisionMade, promoted.fact.decision if promoted else epoch.cause)
     decision = decisions[0] if decisions else None
     if promoted is None:
@@ -100,11 +101,48 @@ def _decision(inquiry: Inquiry, serving: Serving, admission: Admission, record: 
             "previous": promoted.fact.previous,
             "signature": trouble or "verified",
         }
+    answer |= _later(inquiry, serving, fact)
     return answer
 
 
+def _later(inquiry: Inquiry, serving: Serving, decision: DecisionMade) -> Answer:
+    """Return when the node went back to the model by this decision, and when the model was withdrawn from it."""
+    answer: Answer = {}
+    trust = inquiry.trust
+    rollbacks: list[Answer] = []
+    for back in inquiry.find(RolledBack, decision.model):
+        if (back.fact.node, back.fact.decision) != (serving.node, decision.decision):
+            continue
+        trouble = trust if isinstance(trust, str) else promotion_problem(back.fact, trust, decision)
+        if trouble:
+            inquiry.hole("rollback signature", back.fact.cause, trouble)
+        rollbacks.append(_change(back, trouble) | {"previous": back.fact.previous})
+    if rollbacks:
+        answer["rollbacks"] = rollbacks
+    for revoked in inquiry.find(ModelRevoked, decision.model):
+        if revoked.fact.node == serving.node:
+            trouble = trust if isinstance(trust, str) else stop_problem(revoked.fact, trust)
+            if trouble:
+                inquiry.hole("revocation signature", revoked.fact.cause, trouble)
+            answer["revoked"] = _change(revoked, trouble)
+    return answer
+
+
+def _change(record: Recorded[RolledBack] | Recorded[ModelRevoked], trouble: str) -> Answer:
+    return {
+        "serial": record.fact.serial,
+        "at": rfc3339(record.us),
+        "by": record.fact.by,
+        "reason": record.fact.reason,
+        "signature": trouble or "verified",
+    }
+
+
 def _check_agreement(
-    inquiry: Inquiry, serving: Serving, promoted: Recorded[Promoted] | None, decision: Recorded[DecisionMade] | None
+    inquiry: Inquiry,
+    serving: Serving,
+    promoted: Recorded[Promoted] | Recorded[RolledBack] | None,
+    decision: Recorded[DecisionMade] | None,
 ) -> None:
     """Note where the epoch, the promotion and the decision speak of different things."""
     assert serving.opened is not None  # noqa: S101 - asked before

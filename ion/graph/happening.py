@@ -7,6 +7,8 @@ from functools import singledispatch
 from ion.facts import (
     AdmissionRefused,
     AlertRaised,
+    ApprovalGiven,
+    CaptureErased,
     CheckEvaluated,
     DatasetRecorded,
     DecisionMade,
@@ -19,13 +21,19 @@ from ion.facts import (
     MessageSent,
     MirrorUpdated,
     ModelRecorded,
+    ModelRevoked,
     NodeHalted,
     NodeRunEnded,
     NodeRunStarted,
+    NotificationSent,
+    PolicySetPublished,
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    ReviewDrawn,
+    RolledBack,
     RowsQuarantined,
+    TrustChanged,
 )
 
 
@@ -98,6 +106,42 @@ def _(fact: Promoted) -> tuple[str, str]:
 
 
 @happening.register
+def _(fact: ApprovalGiven) -> tuple[str, str]:
+    said = {"approve": "approved", "reject": "rejected", "withdraw": "took back the word on"}
+    word = said.get(fact.verdict, fact.verdict)
+    return fact.approval, f"{fact.person} {word} model {short(fact.model)} for {fact.node}: {fact.reason}"
+
+
+@happening.register
+def _(fact: ReviewDrawn) -> tuple[str, str]:
+    return fact.decision, f"automatic approval of model {short(fact.model)} drawn for a later review"
+
+
+@happening.register
+def _(fact: PolicySetPublished) -> tuple[str, str]:
+    return fact.digest, f"{fact.policy_set} published by {fact.by} as {short(fact.digest)}"
+
+
+@happening.register
+def _(fact: TrustChanged) -> tuple[str, str]:
+    by = f" by {fact.by}" if fact.by else ""
+    why = f": {fact.reason}" if fact.reason else ""
+    return fact.digest, f"trust document {fact.version} in force{by}{why}"
+
+
+@happening.register
+def _(fact: RolledBack) -> tuple[str, str]:
+    instead = f" instead of {short(fact.previous)}" if fact.previous else ""
+    back = f"went back to model {short(fact.model)}{instead}, serial {fact.serial}"
+    return fact.model, f"{back}, by {fact.by}: {fact.reason}"
+
+
+@happening.register
+def _(fact: ModelRevoked) -> tuple[str, str]:
+    return fact.model, f"model {short(fact.model)} withdrawn by {fact.by}: {fact.reason}, serial {fact.serial}"
+
+
+@happening.register
 def _(fact: NodeHalted) -> tuple[str, str]:
     return fact.cause, f"halted by {fact.by}: {fact.reason}, serial {fact.serial}"
 
@@ -105,6 +149,12 @@ def _(fact: NodeHalted) -> tuple[str, str]:
 @happening.register
 def _(fact: MirrorUpdated) -> tuple[str, str]:
     return fact.cause, f"{fact.registry} alias {fact.alias} set to {fact.name} {fact.version}"
+
+
+@happening.register
+def _(fact: NotificationSent) -> tuple[str, str]:
+    told = "told" if fact.delivered else f"could not be told in {fact.attempts} attempts"
+    return fact.subject, f"{fact.event} {told} over {fact.channel}"
 
 
 @happening.register
@@ -127,6 +177,11 @@ def _(fact: PredictionsCommitted) -> tuple[str, str]:
 def _(fact: RowsQuarantined) -> tuple[str, str]:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(fact.reasons.items()))
     return fact.file_digest, f"{fact.rows} rows quarantined ({reasons})"
+
+
+@happening.register
+def _(fact: CaptureErased) -> tuple[str, str]:
+    return fact.erasure, f"{len(fact.keys)} capture keys destroyed by {fact.by}: {fact.reason}"
 
 
 @happening.register

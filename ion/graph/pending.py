@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.clock import rfc3339
-from ion.facts import ApprovalGiven, DecisionMade, ModelRecorded, NodeRunStarted, ReviewDrawn
+from ion.clock import now_us, rfc3339
+from ion.decision.people import NO_OF_ANY
+from ion.decision.spoken import approvals_given, submitters_of
+from ion.evidence.quorum import standing
+from ion.evidence.trust import identity
+from ion.facts import DecisionMade, ModelRecorded, NodeRunStarted, ReviewDrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ion.evidence.trust import Trust
     from ion.graph.inquiry import Answer
@@ -18,10 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A model that waits for people at a node. ``since`` is microseconds UTC.
+    """A model that waits for people at a node. Times are microseconds UTC.
 
-    ``kind`` is ``approval`` (it does not serve before) or ``review`` (it was approved automatically).
-    ``asked`` is what a policy asks: role, quorum, who has approved, and who may still.
+    Args:
+        kind: ``approval`` (it does not serve before) or ``review`` (it was approved automatically).
+        model: model version.
+        run: the node run that made it.
+        node: where it would serve, or serves.
+        name: of the model.
+        since: when it was put off first, or drawn.
+        until: when the policies stop waiting and reject; None when they never do.
+        metrics: as its training reported them.
+        reasons: of the newest decision.
+        asked: by policies: role, quorum, who has approved, and who may still.
     """
 
     kind: str
@@ -30,6 +43,7 @@ class Waiting:
     node: str
     name: str
     since: int
+    until: int | None
     metrics: Mapping[str, object]
     reasons: Sequence[Mapping[str, object]]
     asked: Sequence[Mapping[str, object]]
@@ -48,6 +62,7 @@ class Waiting:
             "node": self.node,
             "name": self.name,
             "since": rfc3339(self.since),
+            "until": None if self.until is None else rfc3339(self.until),
             "metrics": dict(self.metrics),
             "reasons": [dict(reason) for reason in self.reasons],
             "asked": [dict(each) for each in self.asked],
@@ -77,21 +92,38 @@ def _deferred(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:
 
 
 def _drawn(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:
+    """Return the automatic approvals drawn for review on which nobody in the role has said anything since."""
     found: list[Waiting] = []
     for record in store.find(ReviewDrawn):
         drawn = record.fact
-        said = [r for r in store.find(ApprovalGiven, drawn.model, after=record.position) if r.fact.node == drawn.node]
         decided = store.latest(DecisionMade, drawn.decision)
-        if not said and decided is not None:
+        if decided is not None and not _reviewed(store, trust, drawn, decided.fact):
             found.append(_waiting(store, trust, decided.fact, "review", record.us))
     return found
 
 
+def _reviewed(store: GovernanceStore, trust: Trust | None, drawn: ReviewDrawn, decided: DecisionMade) -> bool:
+    if trust is None:
+        return False
+    started = store.latest(NodeRunStarted, decided.run)
+    found = standing(
+        approvals_given(store, trust, drawn.model, drawn.node),
+        trust,
+        NO_OF_ANY,
+        model=drawn.model,
+        node=drawn.node,
+        at=now_us(),
+        submitters=submitters_of(started.fact) if started else (),
+    )
+    return bool(found.approved or found.rejected)
+
+
 def _waiting(store: GovernanceStore, trust: Trust | None, decided: DecisionMade, kind: str, since: int) -> Waiting:
     made = next((r.fact for r in store.find(ModelRecorded, decided.model) if r.fact.run == decided.run), None)
-    started = store.latest(NodeRunStarted, decided.run)
-    makers = {started.fact.submitter, str(started.fact.code.get("author") or "")} if started else set()
-    rules = list(decided.approvals) or [{"role": "approver", "quorum": 1, "people": []}]
+    started, judging = store.latest(NodeRunStarted, decided.run), store.latest(NodeRunStarted, decided.decision)
+    makers = {identity(name) for name in submitters_of(started.fact)} if started else set()
+    until = judging.fact.config.get("waits_until") if judging else None
+    rules = list(decided.approvals) or [{"role": NO_OF_ANY.role, "quorum": NO_OF_ANY.quorum, "people": []}]
     return Waiting(
         kind=kind,
         model=decided.model,
@@ -99,21 +131,19 @@ def _waiting(store: GovernanceStore, trust: Trust | None, decided: DecisionMade,
         node=decided.node,
         name=made.name if made else "",
         since=since,
+        until=until if isinstance(until, int) else None,
         metrics=made.metrics if made else {},
         reasons=decided.reasons,
         asked=[_asked(rule, trust, makers) for rule in rules],
     )
 
 
-def _asked(rule: Mapping[str, object], trust: Trust | None, makers: set[str]) -> dict[str, object]:
-    from ion.evidence.trust import identity
-
+def _asked(rule: Mapping[str, object], trust: Trust | None, makers: Collection[str]) -> dict[str, object]:
     people = rule["people"]
     approved = [str(person) for person in people] if isinstance(people, list | tuple) else []
-    own = {identity(name) for name in makers if name}
     may = [
         person.id
         for person in (trust.document.people if trust else ())
-        if rule["role"] in person.roles and person.id not in approved and not person.identities & own
+        if rule["role"] in person.roles and person.id not in approved and person.identities.isdisjoint(makers)
     ]
     return {"role": rule["role"], "quorum": rule["quorum"], "approved": approved, "may": may}

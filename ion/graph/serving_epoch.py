@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from ion.canonical import digest_bytes
 from ion.clock import now_us, rfc3339
 from ion.errors import IonError
+from ion.evidence.captures import row_key
 from ion.facts import (
     AdmissionRefused,
+    CaptureErased,
     EpochClosed,
     EpochOpened,
     GapNoted,
@@ -33,6 +35,7 @@ class Serving:
     closed: Recorded[EpochClosed] | None
     committed: Recorded[PredictionsCommitted] | None
     captured: InputsCaptured | None
+    erased: Recorded[CaptureErased] | None = None
 
     @property
     def run(self) -> str:
@@ -72,16 +75,14 @@ def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
         inquiry.hole("serving epoch", epoch, "no fact says which run and which models it was")
     elif any(other.fact != opened[0].fact for other in opened[1:]):
         inquiry.hole("serving epoch", epoch, "two facts describe this epoch differently")
-    if captured:
-        block = inquiry.store.block(captured[0].block)
-        if block is None or digest_bytes(block) != captured[0].block:
-            inquiry.hole("captured inputs", captured[0].block, "the store does not hold the block that a fact names")
+    erased = _erased(inquiry, prediction, captured[0]) if captured else None
     serving = Serving(
         prediction,
         opened[0] if opened else None,
         inquiry.newest(EpochClosed, epoch),
         committed,
         captured[0] if captured else None,
+        erased,
     )
     inquiry.concerns(serving.run, serving.node)
     return serving
@@ -117,6 +118,14 @@ def epoch_answer(serving: Serving) -> Answer:
             "to": rfc3339(committed.us_last),
         }
     answer["captured"] = serving.captured is not None
+    if serving.erased:
+        erased = serving.erased.fact
+        answer["erased"] = {
+            "erasure": erased.erasure,
+            "at": rfc3339(serving.erased.us),
+            "by": erased.by,
+            "reason": erased.reason,
+        }
     return answer
 
 
@@ -161,6 +170,28 @@ def _committed(inquiry: Inquiry, prediction: PredictionId) -> Recorded[Predictio
         )
         return None
     return Recorded(position, record.id, record.agent, record.stamp.us, fact)
+
+
+def _erased(inquiry: Inquiry, prediction: PredictionId, captured: InputsCaptured) -> Recorded[CaptureErased] | None:
+    """Return the erasure of a captured input, a gap that is explained; None while it can be read."""
+    block = inquiry.store.block(captured.block)
+    if block is None or digest_bytes(block) != captured.block:
+        inquiry.hole("captured inputs", captured.block, "the store does not hold the block that a fact names")
+        return None
+    try:
+        key = row_key(block, prediction.seq - captured.first)
+    except IonError as error:
+        inquiry.hole("captured inputs", captured.block, error.message)
+        return None
+    if inquiry.store.capture_key(key) is not None:
+        return None
+    erased = inquiry.newest(CaptureErased, key)
+    if erased is None:
+        inquiry.hole("captured input", str(prediction), "its key is missing, and no fact says that it was erased")
+    else:
+        told = f"erased on {rfc3339(erased.us)[:10]} by {erased.fact.by}: {erased.fact.reason}"
+        inquiry.hole("captured input", str(prediction), f"{told} (erasure {erased.fact.erasure})")
+    return erased
 
 
 def _told_missing(inquiry: Inquiry, prediction: PredictionId) -> bool:

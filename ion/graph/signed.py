@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
+from ion.decision.in_force import action_of
 from ion.errors import IonError
 from ion.evidence.envelope import Unverified
 from ion.evidence.statements import verify_decision, verify_promotion
 from ion.evidence.trust import load_trust
+from ion.facts import ModelRevoked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ion.evidence.trust import Trust
     from ion.evidence.trust_root import TrustRoot
-    from ion.facts import DecisionMade, NodeHalted, Promoted
+    from ion.facts import DecisionMade, NodeHalted, Promoted, RolledBack
     from ion.home import Home
 
 
@@ -72,14 +74,15 @@ def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
     return _difference(told, signed)
 
 
-def promotion_problem(fact: Promoted, trust: TrustRoot, decision: DecisionMade | None) -> str:
-    """Return why a promotion is not what was signed, or not what ``decision`` allowed; empty when it is."""
+def promotion_problem(fact: Promoted | RolledBack, trust: TrustRoot, decision: DecisionMade | None) -> str:
+    """Return why a promotion or rollback is not what was signed, or not what ``decision`` allowed; empty when it is."""
     statement = verify_promotion(fact.envelope.encode(), trust)
     if isinstance(statement, Unverified):
         return statement.reason
     if decision is None:
         return f"no fact holds the decision {fact.decision} it rests on"
     signed = {
+        "action": statement.action,
         "node": statement.address,
         "model": statement.model,
         "serial": statement.serial,
@@ -87,6 +90,7 @@ def promotion_problem(fact: Promoted, trust: TrustRoot, decision: DecisionMade |
         "decision": statement.decision,
     }
     told = {
+        "action": action_of(fact),
         "node": fact.node,
         "model": fact.model,
         "serial": fact.serial,
@@ -98,18 +102,26 @@ def promotion_problem(fact: Promoted, trust: TrustRoot, decision: DecisionMade |
     return _difference(told, signed) or _difference(wanted, allowed, "its decision says")
 
 
-def halt_problem(fact: NodeHalted, trust: TrustRoot) -> str:
-    """Return why a halt is not what was signed; empty when it is."""
+def stop_problem(fact: NodeHalted | ModelRevoked, trust: TrustRoot) -> str:
+    """Return why a halt or a revocation is not what was signed; empty when it is."""
     statement = verify_promotion(fact.envelope.encode(), trust)
     if isinstance(statement, Unverified):
         return statement.reason
     signed = {
         "action": statement.action,
         "node": statement.address,
+        "model": statement.model,
         "serial": statement.serial,
         "cause": statement.cause,
     }
-    told = {"action": "halt", "node": fact.node, "serial": fact.serial, "cause": fact.cause}
+    model = fact.model if isinstance(fact, ModelRevoked) else None
+    told = {
+        "action": action_of(fact),
+        "node": fact.node,
+        "model": model,
+        "serial": fact.serial,
+        "cause": fact.cause,
+    }
     return _difference(told, signed)
 
 

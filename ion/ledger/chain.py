@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from ion.errors import IonError
-from ion.records import read_record
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Entry: TypeAlias = tuple[int, bytes, bytes]
+"""Position (from 1), the record's bytes, its recorded link."""
 
 GENESIS = bytes(32)
 """The link before the first record."""
@@ -34,27 +34,16 @@ def link(previous: bytes, raw: bytes) -> bytes:
     return hashlib.sha256(previous + hashlib.sha256(raw).digest()).digest()
 
 
-def verify_chain(entries: Iterable[tuple[int, bytes, bytes]], head_position: int, head_link: bytes) -> list[Problem]:
-    """Check ``(position, raw, link)`` entries in order against the recorded head.
+def verify_chain(entries: Iterable[Entry], head_position: int, head_link: bytes) -> list[Problem]:
+    """Check entries in order against the recorded head, and say what was done to the first bad one.
 
-    Returns the first broken link (all later ones follow from it), and what is missing at the end.
+    Holds all entries in memory; `ion.ledger.walk.Walk` reads any number of them.
     """
-    previous, expected = GENESIS, 1
-    for position, raw, recorded in entries:
-        if position != expected:
-            return [Problem(expected, "deleted", f"position {expected} is missing, {position} follows")]
-        if link(previous, raw) != recorded:
-            return [Problem(position, "edited", f"record {position} or its link was changed{_reading(raw)}")]
-        previous, expected = recorded, expected + 1
-    if expected - 1 != head_position or previous != head_link:
-        message = f"the chain ends at {expected - 1}, the recorded head is {head_position}"
-        return [Problem(expected, "truncated" if expected - 1 < head_position else "head-differs", message)]
-    return []
+    from ion.ledger.diagnosis import chain_problem
+    from ion.ledger.walk import Walk
 
-
-def _reading(raw: bytes) -> str:
-    try:
-        record = read_record(raw)
-    except IonError:
-        return " (no longer readable)"
-    return f" ({type(record.fact).__name__} by {record.agent})"
+    kept = list(entries)
+    walk = Walk(tree=False)
+    walk.take(kept)
+    problem = chain_problem(walk, head_position, head_link, lambda: kept)
+    return [problem] if problem else []

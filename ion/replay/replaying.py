@@ -7,10 +7,12 @@ from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from ion.canonical import digest_bytes
+from ion.clock import rfc3339
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
-from ion.facts import EpochOpened, InputsCaptured, PredictionReplayed
-from ion.serving.capture import CaptureKey, open_row
+from ion.evidence.captures import row_key
+from ion.facts import CaptureErased, EpochOpened, InputsCaptured, PredictionReplayed
+from ion.serving.capture import open_row
 from ion.serving.captured import CapturedRow, capture_aad
 from ion.serving.scorer import load_scorer, model_format
 
@@ -130,23 +132,31 @@ def _captured_row(store: GovernanceStore, captured: InputsCaptured, prediction: 
     """Open the one captured row.
 
     Raises:
-        IonError: ``key-erased``, ``block-missing``, ``block-differs``, ``bad-capture``, ``no-such-row``.
+        IonError: ``erased``, ``key-missing``, ``block-missing``, ``block-differs``, ``bad-capture``, ``no-such-row``.
     """
-    secret = store.capture_key(captured.key)
-    if secret is None:
-        raise IonError("key-erased", "the key of the captured input was erased; the input is gone for good")
     block = store.block(captured.block)
     if block is None:
         raise IonError("block-missing", "the store does not hold the captured input")
     if digest_bytes(block) != captured.block:
         raise IonError("block-differs", "the captured input is not what the fact names by digest")
-    text = open_row(
-        block,
-        CaptureKey(captured.key, secret),
-        prediction.seq - captured.first,
-        capture_aad(captured.epoch, captured.first),
-    )
+    index = prediction.seq - captured.first
+    key_id = row_key(block, index)
+    key = store.capture_key(key_id)
+    if key is None:
+        raise _erased(store, key_id)
+    text = open_row(block, key, index, capture_aad(captured.epoch, captured.first))
     return CapturedRow.from_text(text)
+
+
+def _erased(store: GovernanceStore, key_id: str) -> IonError:
+    """Tell an erasure from a key that is missing for no known reason."""
+    erased = store.latest(CaptureErased, key_id)
+    if erased is None:
+        return IonError(
+            "key-missing", "the store has no key of the captured input, and no fact says that it was erased"
+        )
+    at = rfc3339(erased.us)
+    return IonError("erased", f"the captured input was erased on {at[:10]} (erasure {erased.fact.erasure})")
 
 
 def _scorer(home: Home, model: str) -> Scorer:

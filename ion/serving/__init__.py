@@ -9,8 +9,9 @@ A serving process asks before it loads, and then from time to time::
         case Halted(cause=cause): ...        # stop predicting now
 """
 
+from ion.evidence.captures import CaptureKey
 from ion.serving.admission import Admitted, Halted, Refused
-from ion.serving.capture import CaptureKey, block_key_id, open_block, open_row, seal
+from ion.serving.capture import open_block, open_row, seal
 from ion.serving.gate import Gate
 from ion.serving.pointer import pointer_path, read_pointer, write_pointer
 from ion.serving.scorer import LINEAR_FORMAT, LinearScorer, Scorer, load_scorer, model_format
@@ -24,7 +25,6 @@ __all__ = [
     "LinearScorer",
     "Refused",
     "Scorer",
-    "block_key_id",
     "load_scorer",
     "model_format",
     "open_block",

@@ -1,28 +1,23 @@
-"""What a gate accepted last, kept in a file so that a restart cannot be talked into going back."""
+"""What a gate remembers, so that neither a restart nor a clock can talk it into going back."""
 
 from __future__ import annotations
 
-import fcntl
-import time
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ion.canonical import canonical_bytes
+from ion.canonical import checked_digest
 from ion.errors import IonError
-from ion.evidence.files import read_regular, write_atomic
+from ion.evidence.files import MIB
 from ion.evidence.parsing import Fields, parse_canonical
 from ion.evidence.promotions import ACTIONS, LEASE_ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from ion.evidence.statements import Action, LeaseEnd
+    from ion.evidence.statements import Action, LeaseEnd, PromotionStatement
 
-MAX_BYTES = 65_536
-_CODE = "gate-state"
-_LOCK_WAIT_S = 1.0
+MAX_BYTES = 2 * MIB
+GATE_STATE = "gate-state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +25,38 @@ class Acceptance:
     """The promotion statement a gate accepted last. Times are microseconds UTC.
 
     Args:
-        node: ``ion/node``.
         action: of the statement.
+        model: the statement's model, None for a halt.
         serial: highest accepted.
         identity: digest of the statement without its lease.
         pointer: digest of the pointer's bytes.
         issued: of the newest lease accepted.
         lease_end: of the newest lease accepted.
         on_lease_end: as declared.
-        latest: latest signed time seen, the floor under this host's clock.
     """
 
-    node: str
     action: Action
+    model: str | None
     serial: int
     identity: str
     pointer: str
     issued: int
     lease_end: int
     on_lease_end: LeaseEnd
-    latest: int
+
+    @classmethod
+    def of(cls, statement: PromotionStatement, pointer: str) -> Acceptance:
+        """Return what accepting ``statement`` from a pointer with this digest leaves to remember."""
+        return cls(
+            action=statement.action,
+            model=statement.model,
+            serial=statement.serial,
+            identity=statement.identity,
+            pointer=pointer,
+            issued=statement.issued,
+            lease_end=statement.lease_end,
+            on_lease_end=statement.on_lease_end,
+        )
 
     def conflict(self, newer: Acceptance) -> str | None:
         """Return why ``newer`` may not follow this, or None. A lease renewal and a repetition may."""
@@ -63,94 +70,124 @@ class Acceptance:
             return f"serial {newer.serial} was accepted with a newer lease"
         return None
 
-
-class AcceptanceFile:
-    """The file of one gate, or of several that serve the same node on one host.
-
-    Args:
-        path: the file; a lock file is made beside it.
-        node: ``ion/node``; a file of another node is an error.
-    """
-
-    def __init__(self, path: Path, node: str) -> None:
-        self._path = path
-        self._node = node
-
-    def read(self) -> Acceptance | None:
-        """Return what was accepted last; None when nothing ever was.
+    @classmethod
+    def parse(cls, value: object) -> Acceptance:
+        """Parse the JSON form.
 
         Raises:
-            OSError: the file is there and cannot be read.
-            IonError: ``gate-state`` when it is damaged or of another node.
+            IonError: ``gate-state``.
         """
-        try:
-            data = read_regular(self._path, MAX_BYTES)
-        except FileNotFoundError:
-            return None
-        try:
-            fields = Fields.of(parse_canonical(data, MAX_BYTES, "gate state"), "gate state", _CODE)
-        except IonError as error:
-            raise IonError(_CODE, "the gate's state is damaged", "restore it; do not delete it lightly") from error
-        accepted = Acceptance(
-            node=fields.text("node"),
+        fields = Fields.of(value, "gate state", GATE_STATE)
+        accepted = cls(
             action=fields.choice("action", ACTIONS),
+            model=fields.optional_digest("model"),
             serial=fields.integer("serial"),
             identity=fields.digest("identity"),
             pointer=fields.digest("pointer"),
             issued=fields.integer("issued"),
             lease_end=fields.integer("lease_end"),
             on_lease_end=fields.choice("on_lease_end", LEASE_ENDS),
-            latest=fields.integer("latest"),
         )
         fields.done()
-        if accepted.node != self._node:
-            raise IonError(_CODE, f"the gate's state is of {accepted.node}, not {self._node}")
         return accepted
 
-    def record(self, accepted: Acceptance) -> Acceptance:
-        """Keep ``accepted`` as the last one, durably; return what the file then says.
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that a gate remembers. It only grows.
+
+    Args:
+        node: ``ion/node``.
+        latest: latest signed time seen (µs UTC), the floor under this host's clock.
+        trust_version: of the newest trust document believed.
+        revoked: models withdrawn from the node.
+        ended: digest of a decision, lease or trust document whose end this gate has seen → that end (µs UTC),
+            as long as it is after ``latest``: a clock set back does not revive it.
+        accepted: the statement accepted last, if any ever was.
+    """
+
+    node: str
+    latest: int = 0
+    trust_version: int = 0
+    revoked: frozenset[str] = frozenset()
+    ended: Mapping[str, int] = field(default_factory=dict)
+    accepted: Acceptance | None = None
+
+    def seen(self, latest: int = 0, trust_version: int = 0, revoked: Iterable[str] = ()) -> Memory:
+        """Return this with what was seen in verified statements."""
+        if latest <= self.latest and trust_version <= self.trust_version and self.revoked.issuperset(revoked):
+            return self
+        latest = max(self.latest, latest)
+        return replace(
+            self,
+            latest=latest,
+            trust_version=max(self.trust_version, trust_version),
+            revoked=self.revoked.union(revoked),
+            ended={digest: end for digest, end in self.ended.items() if end > latest},
+        )
+
+    def over(self, digest: str, end: int, now: int) -> Memory:
+        """Return this knowing that what ``digest`` names has ended, if its ``end`` has come."""
+        if now < end or end <= self.latest or digest in self.ended:
+            return self
+        return replace(self, ended={**self.ended, digest: end})
+
+    def is_over(self, digest: str, end: int, now: int) -> bool:
+        """Say whether what ``digest`` names has ended ``now``, or was seen to have."""
+        return now >= end or digest in self.ended
+
+    def accepting(self, accepted: Acceptance) -> Memory:
+        """Return this with another statement accepted.
 
         Raises:
-            OSError: the file cannot be written.
-            IonError: ``gate-state`` when another gate accepted something in between that forbids it.
+            IonError: ``gate-state`` when what was accepted before forbids it.
         """
-        with self._lock():
-            previous = self.read()
-            if previous is not None:
-                conflict = previous.conflict(accepted)
-                if conflict:
-                    raise IonError(_CODE, conflict)
-                accepted = replace(accepted, latest=max(accepted.latest, previous.latest))
-            self._write(previous, accepted)
-        return accepted
+        conflict = self.accepted.conflict(accepted) if self.accepted else None
+        if conflict:
+            raise IonError(GATE_STATE, conflict)
+        return replace(self, accepted=accepted)
 
-    def record_time(self, latest: int) -> None:
-        """Raise the floor under the clock, if anything was ever accepted.
+    def merged(self, other: Memory) -> Memory:
+        """Return what the two know together: of what they accepted, the newer.
 
         Raises:
-            OSError: the file cannot be written.
-            IonError: ``gate-state``.
+            IonError: ``gate-state`` when they accepted different content under one serial.
         """
-        with self._lock():
-            previous = self.read()
-            if previous is not None and latest > previous.latest:
-                self._write(previous, replace(previous, latest=latest))
+        known = [memory.accepted for memory in (self, other) if memory.accepted is not None]
+        known.sort(key=lambda accepted: (accepted.serial, accepted.issued))
+        both = replace(self, ended={**self.ended, **other.ended}, accepted=known[0] if known else None)
+        for accepted in known[1:]:
+            both = both.accepting(accepted)
+        return both.seen(other.latest, other.trust_version, other.revoked)
 
-    def _write(self, previous: Acceptance | None, accepted: Acceptance) -> None:
-        if accepted != previous:
-            write_atomic(self._path, canonical_bytes(asdict(accepted)), mode=0o600)
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            "accepted": None if self.accepted is None else asdict(self.accepted),
+            "ended": dict(self.ended),
+            "latest": self.latest,
+            "node": self.node,
+            "revoked": sorted(self.revoked),
+            "trust_version": self.trust_version,
+        }
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        give_up = time.monotonic() + _LOCK_WAIT_S
-        with self._path.with_name(self._path.name + ".lock").open("ab") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > give_up:
-                        raise IonError(_CODE, "another gate holds the state's lock") from error
-                    time.sleep(0.005)
-            yield  # closing the file releases the lock
+    @classmethod
+    def parse(cls, data: bytes) -> Memory:
+        """Parse the bytes of a state file.
+
+        Raises:
+            IonError: ``gate-state`` or ``bad-json``.
+        """
+        fields = Fields.of(parse_canonical(data, MAX_BYTES, "gate state"), "gate state", GATE_STATE)
+        ended = fields.inner("ended")
+        accepted = fields.take("accepted")
+        memory = cls(
+            node=fields.text("node"),
+            latest=fields.integer("latest"),
+            trust_version=fields.integer("trust_version"),
+            revoked=frozenset(checked_digest(text) for text in fields.texts("revoked")),
+            ended={checked_digest(digest): ended.integer(digest) for digest in ended.values},
+            accepted=None if accepted is None else Acceptance.parse(accepted),
+        )
+        fields.done()
+        return memory

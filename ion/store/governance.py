@@ -12,19 +12,23 @@ from sqlalchemy.exc import IntegrityError
 
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import Fact
+from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
-from ion.store import schema
+from ion.store import capture_keys, schema
 from ion.store.appending import Append, first_of_each
 from ion.store.connection import connect, drop_inherited, writing
+from ion.store.ledger import StoredLedger
 from ion.store.projections import fold
-from ion.store.reading import Appended, Candidate, Current, Filed, Head, Reader
+from ion.store.reading import Appended, Candidate, Current, Head, Reader
+from ion.store.refold import Refold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
+
+    from ion.evidence.captures import CaptureKey
 
 F = TypeVar("F", bound=Fact)
 _REBUILD_STEP = 1000
@@ -109,6 +113,15 @@ class GovernanceStore:
             row = connection.execute(select(schema.head.c.position, schema.head.c.link)).one()
         return Head(row.position, bytes(row.link))
 
+    @property
+    def ledger(self) -> StoredLedger:
+        """The facts as a ledger: entries in order, and their Merkle tree."""
+        return StoredLedger(self._engine)
+
+    def refold(self) -> Refold:
+        """Return an empty fold to compare the projections with."""
+        return Refold(self._engine)
+
     def find(
         self,
         kind: type[F],
@@ -133,11 +146,11 @@ class GovernanceStore:
             return Reader(connection).current(node)
 
     def candidates(self, *, undecided_only: bool = False) -> list[Candidate]:
-        """Return all candidates, oldest first."""
+        """Return all candidates, oldest first; or only those without a verdict that settles them."""
         table = schema.candidate
         query = select(table).order_by(table.c.position)
         if undecided_only:
-            query = query.where(table.c.verdict == "")
+            query = query.where(table.c.verdict.in_(["", "defer"]))
         with self._engine.connect() as connection:
             return [Candidate(**row) for row in connection.execute(query).mappings()]
 
@@ -175,15 +188,6 @@ class GovernanceStore:
             for row in connection.execution_options(yield_per=_REBUILD_STEP).execute(query):
                 yield row.position, bytes(row.raw), bytes(row.link)
 
-    def filed(self) -> Iterator[Filed]:
-        """Yield under what each record is filed, in store order: what an audit compares with the records."""
-        table = schema.fact
-        columns = (table.c.position, table.c.id, table.c.agent, table.c.seq, table.c.kind, table.c.us, table.c.first)
-        with self._engine.connect() as connection:
-            rows = connection.execution_options(yield_per=_REBUILD_STEP).execute(select(*columns).order_by(columns[0]))
-            for row in rows.mappings():
-                yield Filed(**row)
-
     def block(self, digest: str) -> bytes | None:
         """Return the ciphertext block with this digest, or None."""
         query = select(schema.block.c.body).where(schema.block.c.digest == digest)
@@ -191,19 +195,54 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
-    def keep_capture_key(self, key: str, secret: bytes) -> None:
-        """Keep a capture key; keeping the same one again changes nothing."""
-        table = schema.capture_key
+    def keep_capture_keys(self, keys: Sequence[CaptureKey]) -> int:
+        """Keep capture keys; returns how many are new. One that is here, or was erased, changes nothing."""
         with writing(self._engine) as connection:
-            if connection.execute(select(table.c.key).where(table.c.key == key)).first() is None:
-                connection.execute(insert(table).values(key=key, secret=secret))
+            return capture_keys.keep(connection, keys)
 
-    def capture_key(self, key: str) -> bytes | None:
-        """Return the secret of a capture key, or None when it was never here or was erased."""
-        query = select(schema.capture_key.c.secret).where(schema.capture_key.c.key == key)
+    def capture_key(self, key: str) -> CaptureKey | None:
+        """Return a capture key, or None when it was never here or was erased."""
         with self._engine.connect() as connection:
-            secret = connection.execute(query).scalar()
-        return None if secret is None else bytes(secret)
+            return capture_keys.kept(connection, key)
+
+    def capture_keys_of(self, subject: str) -> list[str]:
+        """Return the ids of the capture keys under a subject's tag."""
+        with self._engine.connect() as connection:
+            return capture_keys.of_subject(connection, subject)
+
+    def erase_capture_keys(
+        self,
+        keys: Sequence[str] = (),
+        *,
+        subject: str = "",
+        reason: str,
+        by: str,
+        node: str = "",
+        rows: int | None = None,
+    ) -> CaptureErased | None:
+        """Destroy capture keys by id, and all under a subject's tag; return the fact that says so.
+
+        None when none of them is here. In one transaction: there is no erasure without its fact.
+        """
+        with writing(self._engine) as connection:
+            named = {*keys, *(capture_keys.of_subject(connection, subject) if subject else ())}
+            gone = capture_keys.destroy(connection, named)
+            if not gone:
+                return None
+            step = Append(connection, self._clock)
+            fact = CaptureErased(erasure=new_id(), keys=gone, reason=reason, by=by, node=node, rows=rows)
+            step.own(fact, new_id())
+            step.finish()
+        return fact
+
+    def clear_erased(self) -> bool:
+        """Remove what the database's files still hold of erased keys; False when readers prevented it."""
+        return capture_keys.clear_copies(self._engine)
+
+    def repeats(self, fact_ids: Sequence[str]) -> list[Record]:
+        """Return what was told again under these fact ids: records that no projection counts."""
+        with self._engine.connect() as connection:
+            return capture_keys.repeats(connection, fact_ids)
 
     def agents(self) -> dict[str, int]:
         """Return the acknowledged sequence number of each agent."""
@@ -212,9 +251,9 @@ class GovernanceStore:
             return {row.agent: row.seq for row in rows}
 
     def rebuild(self) -> int:
-        """Empty the projections and fold all facts again; returns how many facts there are."""
+        """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""
         with writing(self._engine) as connection:
-            for table in schema.PROJECTIONS:
+            for table in (*schema.PROJECTIONS, schema.tile):
                 connection.execute(delete(table))
             seen: set[str] = set()
             last, count = 0, 0

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from ion.facts import DecisionMade, Fact, ModelRecorded, NodeHalted, PredictionsCommitted, Promoted
+from ion.facts import (
+    DecisionMade,
+    Fact,
+    ModelRecorded,
+    ModelRevoked,
+    NodeHalted,
+    PredictionsCommitted,
+    Promoted,
+    RolledBack,
+)
 from ion.store import schema
 
 if TYPE_CHECKING:
@@ -44,20 +53,45 @@ def _fold_one(connection: Connection, position: int, fact: Fact) -> None:
             row = {"model": fact.model, "run": fact.run, "node": fact.node}
             connection.execute(insert(table).values(**row, position=position, verdict=""))
     elif isinstance(fact, DecisionMade):
-        table = schema.candidate
-        chosen = (table.c.model == fact.model) & (table.c.run == fact.run)
-        connection.execute(update(table).where(chosen).values(verdict=fact.verdict))
-    elif isinstance(fact, Promoted):
+        _set_verdict(connection, fact)
+    elif isinstance(fact, Promoted | RolledBack):
         _set_current(connection, fact, model=fact.model, run=fact.run, decision=fact.decision, halted=False)
     elif isinstance(fact, NodeHalted):
         _set_current(connection, fact, halted=True)
+    elif isinstance(fact, ModelRevoked):
+        table = schema.current
+        model = connection.execute(select(table.c.model).where(table.c.node == fact.node)).scalar()
+        if model == fact.model:
+            _set_current(connection, fact, halted=True)
+        else:  # what serves goes on under its own cause; only the serial is used up
+            _set_serial(connection, fact)
 
 
-def _set_current(connection: Connection, fact: Promoted | NodeHalted, **values: object) -> None:
+def _set_verdict(connection: Connection, fact: DecisionMade) -> None:
+    waits = schema.put_off
+    about = (waits.c.model == fact.model) & (waits.c.run == fact.run)
+    connection.execute(delete(waits).where(about, waits.c.node == fact.node))
+    if fact.verdict == "defer":
+        connection.execute(insert(waits).values(model=fact.model, run=fact.run, node=fact.node))
+    waiting = connection.execute(select(waits.c.node).where(about)).first() is not None
+    table = schema.candidate
+    chosen = (table.c.model == fact.model) & (table.c.run == fact.run)
+    connection.execute(update(table).where(chosen).values(verdict="defer" if waiting else fact.verdict))
+
+
+def _set_current(
+    connection: Connection, fact: Promoted | RolledBack | NodeHalted | ModelRevoked, **values: object
+) -> None:
+    _set_serial(connection, fact, cause=fact.cause, **values)
+
+
+def _set_serial(
+    connection: Connection, fact: Promoted | RolledBack | NodeHalted | ModelRevoked, **values: object
+) -> None:
     connection.execute(insert(schema.cause).values(cause=fact.cause, node=fact.node, serial=fact.serial))
     table = schema.current
-    row = {"serial": fact.serial, "cause": fact.cause, **values}
+    row = {"serial": fact.serial, **values}
     done = connection.execute(update(table).where(table.c.node == fact.node).values(row))
     if done.rowcount == 0:
-        empty = {"model": "", "run": "", "decision": ""}
+        empty = {"model": "", "run": "", "decision": "", "cause": "", "halted": False}
         connection.execute(insert(table).values(node=fact.node, **{**empty, **row}))

@@ -92,8 +92,18 @@ capture_key = Table(
     metadata,
     Column("key", String, primary_key=True),
     Column("secret", Bytes, nullable=False),
+    Column("subject", String, nullable=False, index=True, comment="keyed tag of a person, or empty"),
 )
 """Deleting a row here erases what was captured under it; facts stay verifiable."""
+
+tile = Table(
+    "ion_tile",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("index", _POSITION, primary_key=True, autoincrement=False),
+    Column("hashes", Bytes, nullable=False),
+)
+"""Up to 256 hashes of the Merkle tree over the records, written with checkpoints. Nothing is lost without them."""
 
 # Projections --------------------------------------------------------------------------------
 
@@ -124,7 +134,16 @@ candidate = Table(
     Column("position", _POSITION, nullable=False),
     Column("verdict", String, nullable=False),
 )
-"""``verdict`` is empty until the first decision."""
+"""``verdict`` is empty until the first decision, and ``defer`` as long as the candidate is put off for any node."""
+
+put_off = Table(
+    "ion_put_off",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("run", String, primary_key=True),
+    Column("node", String, primary_key=True),
+)
+"""Candidates whose newest decision for a node is ``defer``: people may approve for one node and not for another."""
 
 current = Table(
     "ion_current",
@@ -149,4 +168,4 @@ cause = Table(
 )
 """A cause changes a node once: the database enforces it."""
 
-PROJECTIONS = (mention, prediction_range, candidate, current, cause)
+PROJECTIONS = (mention, prediction_range, candidate, put_off, current, cause)

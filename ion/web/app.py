@@ -15,8 +15,11 @@ from starlette.staticfiles import StaticFiles
 
 from ion.errors import IonError
 from ion.graph import defined, explain
+from ion.graph.pending import pending
+from ion.graph.signed import people_of
 from ion.web.datasets import dataset_view
 from ion.web.events import lately
+from ion.web.hooks import mlflow_hook
 from ion.web.ions import definitions, serving, serving_nodes
 from ion.web.links import Links
 from ion.web.models import catalogue, model_view
@@ -81,6 +84,9 @@ class _Page:
             "template": "model.html",
             "model": model_view(store, self._home, tally, nodes, request.path_params["digest"]),
         }
+
+    def pending(self, _request: Request) -> Answer:
+        return {"template": "pending.html", "waiting": pending(self.store()[0], people_of(self._home))}
 
     def dataset(self, request: Request) -> Answer:
         return {"template": "dataset.html", "dataset": dataset_view(self.store()[0], request.path_params["digest"])}
@@ -147,10 +153,12 @@ def governance_app(home: Home, links: Links | None = None, *, hosts: Sequence[st
             Route("/", get(page.models)),
             Route("/models", get(page.models)),
             Route("/models/{digest}", get(page.model)),
+            Route("/pending", get(page.pending)),
             Route("/datasets/{digest}", get(page.dataset)),
             Route("/ions/{ion}", get(page.ion)),
             Route("/predictions/{prediction}", get(page.prediction)),
             Route("/search", get(page.search)),
+            Route("/hooks/mlflow", mlflow_hook(home), methods=["POST"]),
             Mount("/static", StaticFiles(packages=[("ion.web", "static")])),
             Route("/{rest:path}", get(_nowhere)),
         ],

@@ -19,10 +19,12 @@ from ion.facts import (
     GapNoted,
     IonDefined,
     ModelRecorded,
+    ModelRevoked,
     NodeHalted,
     NodeRunEnded,
     NodeRunStarted,
     Promoted,
+    RolledBack,
     RowsQuarantined,
 )
 from ion.graph.happening import happening
@@ -41,7 +43,9 @@ _KINDS: tuple[type[Fact], ...] = (
     ModelRecorded,
     DecisionMade,
     Promoted,
+    RolledBack,
     NodeHalted,
+    ModelRevoked,
     EpochOpened,
     EpochClosed,
     RowsQuarantined,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.facts import IonDefined, NodeHalted, Promoted
+from ion.facts import IonDefined, ModelRevoked, NodeHalted, Promoted, RolledBack
 from ion.graph import Definition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ion.records import Recorded
     from ion.store import GovernanceStore
 
 
@@ -46,11 +47,19 @@ def serving_nodes(found: Sequence[Definition]) -> list[str]:
 
 def _serving(store: GovernanceStore, node: str, mode: str) -> Serving:
     now = store.current(node)
-    if not now.serial:
+    if not now.model:
         return Serving(node, mode, "nothing yet", "", 0, 0, "")
     if now.halted:
-        halted = store.latest(NodeHalted, node)
+        halted, revoked = store.latest(NodeHalted, node), _revoked(store, node, now.model)
+        if revoked is not None and (halted is None or halted.fact.serial < revoked.fact.serial):
+            reason = f"the model was revoked: {revoked.fact.reason} ({revoked.fact.by})"
+            return Serving(node, mode, "halted", now.model, now.serial, revoked.us, reason)
         reason = "" if halted is None else f"{halted.fact.reason} ({halted.fact.by})"
         return Serving(node, mode, "halted", now.model, now.serial, halted.us if halted else 0, reason)
-    promoted = store.latest(Promoted, node)
-    return Serving(node, mode, "serving", now.model, now.serial, promoted.us if promoted else 0, "")
+    since = [found.us for kind in (Promoted, RolledBack) if (found := store.latest(kind, node)) is not None]
+    return Serving(node, mode, "serving", now.model, now.serial, max(since, default=0), "")
+
+
+def _revoked(store: GovernanceStore, node: str, model: str) -> Recorded[ModelRevoked] | None:
+    found = [record for record in store.find(ModelRevoked, model) if record.fact.node == node]
+    return found[0] if found else None

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.facts import EpochOpened, PredictionsCommitted, Promoted
+from ion.facts import EpochOpened, PredictionsCommitted, Promoted, RolledBack
 
 if TYPE_CHECKING:
     from ion.store import GovernanceStore
@@ -52,6 +52,7 @@ class Tally:
         """Return the epochs in which ``model`` predicted, newest first."""
         counts = self._current()
         makers = {(r.fact.cause, r.fact.node): r.fact.run for r in self._store.find(Promoted, model)}
+        makers |= {(r.fact.cause, r.fact.node): r.fact.run for r in self._store.find(RolledBack, model)}
         found: list[Use] = []
         for record in self._store.find(EpochOpened, model, newest_first=True):
             fact = record.fact

@@ -18,20 +18,20 @@ from ion.canonical import canonical_bytes, digest_bytes
 from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
-from ion.serving import seal
 from ion.serving.captured import capture_aad
-from resources.flink.inputs import InputRows
+from resources.flink.columns import Predictions, read_predictions
+from resources.flink.inputs import InputRows, ScoredInputs
 from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.output_files import OutputFiles
-from resources.flink.rows import Predictions, SetAside, read_predictions, read_set_aside, unquoted
+from resources.flink.rows import SetAside, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ion.agent import Client
-    from ion.serving import CaptureKey
     from resources.flink.folders import Folders
+    from resources.flink.sealing import RowKeys
     from resources.flink.settings import JobSettings
 
 _BLOCK_ROWS = 1024
@@ -41,14 +41,14 @@ class CommittedFiles:
     """Tells what committed part files hold. One thread uses it."""
 
     def __init__(
-        self, settings: JobSettings, run: str, client: Client, journal: Journal, key: CaptureKey, facts: WindowFacts
+        self, settings: JobSettings, run: str, client: Client, journal: Journal, keys: RowKeys, facts: WindowFacts
     ) -> None:
         self._settings = settings
         self._folders: Folders = settings.folders
         self._run = run
         self._client = client
         self._journal = journal
-        self._key = key
+        self._keys = keys
         self._facts = facts
         self._inputs = InputRows(self._folders.inbox)
         self._output = OutputFiles(self._folders)
@@ -68,6 +68,7 @@ class CommittedFiles:
         Raises:
             IonError: ``spool-unusable``: nothing was marked as told.
         """
+        self._keys.forget_erased()
         fresh = self._output.fresh(self._journal.told, now=last)
         if fresh:
             try:
@@ -115,12 +116,8 @@ class CommittedFiles:
 
     def _tell_predictions(self, name: str, digest: str, rows: Predictions) -> None:
         for part in rows.ranges():
-            entry = self._entry(part.epoch[0], part.model[0])
-            first, last = part.seq[0], part.seq[-1]
-            sources = [
-                {"file": unquoted(file), "first": min(lines), "last": max(lines), "rows": len(lines)}
-                for file, lines in part.files()
-            ]
+            entry = self._entry(part.epoch, part.model)
+            first, last = int(part.seq[0]), int(part.seq[-1])
             self._client.emit(
                 PredictionsCommitted(
                     epoch=entry.epoch,
@@ -130,9 +127,9 @@ class CommittedFiles:
                     rows=len(part),
                     file=name,
                     file_digest=digest,
-                    sources=sources,
-                    us_first=part.us[0],
-                    us_last=part.us[-1],
+                    sources=[_source(file, members) for file, members in part.files()],
+                    us_first=part.us(0),
+                    us_last=part.us(-1),
                 ),
                 fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
             )
@@ -141,47 +138,46 @@ class CommittedFiles:
             self._collect(entry, part)
 
     def _capture(self, entry: EpochEntry, rows: Predictions, digest: str) -> None:
-        first, last = rows.seq[0], rows.seq[-1]
+        first, last = int(rows.seq[0]), int(rows.seq[-1])
         binding = capture_aad(entry.epoch, first)
         if not _sampled(binding, self._settings.capture_share):
             self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
             return
-        inputs = self._inputs_of(rows)
-        missing = inputs.count(None)
-        if missing:
-            self._gap(entry.epoch, "captured inputs", missing, "the inbox no longer holds them", digest, first, last)
-        if missing == len(rows):
+        inputs = ScoredInputs(self._inputs, rows)
+        if inputs.missing:
+            reason = "the inbox no longer holds them"
+            self._gap(entry.epoch, "captured inputs", inputs.missing, reason, digest, first, last)
+        if inputs.missing == len(rows):
             return
-        block = seal(captured_texts(inputs, rows.score), self._key, binding)
+        key, block = self._keys.seal(entry.epoch, inputs, binding)
         self._client.emit(
             InputsCaptured(
                 epoch=entry.epoch,
                 run=entry.run,
                 first=first,
                 last=last,
-                rows=len(rows) - missing,
-                key=self._key.key_id,
+                rows=len(rows) - inputs.missing,
+                key=key,
                 block=digest_bytes(block),
             ),
             block=block,
             fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
         )
 
-    def _inputs_of(self, rows: Predictions) -> list[bytes | None]:
-        return [text for file, lines in rows.files() for text in self._inputs.rows(file, lines)]
-
     def _tell_set_aside(self, name: str, digest: str, rows: list[SetAside]) -> None:
         for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
             reasons = dict(Counter(row.reason for row in part))
-            block = seal([canonical_bytes(self._quarantined(row)) for row in part], self._key, digest.encode())
+            texts = [text for row in part for text in self._inputs.rows(row.file, [row.line])]
+            shown = [canonical_bytes(_quarantined(row, text)) for row, text in zip(part, texts, strict=True)]
+            key, block = self._keys.seal_rows(part[0].epoch, texts, shown, digest.encode())
             self._client.emit(
                 RowsQuarantined(
                     run=run,
                     node=self._settings.node,
                     rows=len(part),
                     reasons=reasons,
-                    key=self._key.key_id,
+                    key=key,
                     block=digest_bytes(block),
                     file=name,
                     file_digest=digest,
@@ -189,11 +185,6 @@ class CommittedFiles:
                 block=block,
                 fact_id=observed_id("rows quarantined", digest, run),
             )
-
-    def _quarantined(self, row: SetAside) -> dict[str, object]:
-        (text,) = self._inputs.rows(row.file, [row.line])
-        shown = None if text is None else text.decode("utf-8", "backslashreplace")
-        return {"file": unquoted(row.file), "line": row.line, "reason": row.reason, "row": shown}
 
     def _entry(self, epoch: str, model: str = "") -> EpochEntry:
         """Return the epoch as it was opened; one that the journal does not know becomes a gap."""
@@ -220,12 +211,12 @@ class CommittedFiles:
 
     def _collect(self, entry: EpochEntry, part: Predictions) -> None:
         rows = self._rows.setdefault(entry.epoch, EpochRows(entry))
-        rows.times += part.us
-        rows.scores += map(float, part.score)
-        rows.labels += part.label
+        rows.add(part)
         if self._settings.signature_rows:
             step = -(-len(part) // self._settings.signature_rows)
-            rows.inputs += [text for text in self._inputs_of(part.every(step)) if text is not None]
+            for file, members in part.every(step).files():
+                found = [text for text in self._inputs.rows(file, members.line.tolist()) if text is not None]
+                rows.inputs += self._keys.features_of(found)
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""
@@ -234,7 +225,7 @@ class CommittedFiles:
             with suppress(OSError, ValueError):
                 if path.is_relative_to(self._folders.predictions):
                     for part in read_predictions(path.read_bytes()).ranges():
-                        self._collect(self._entry(part.epoch[0], part.model[0]), part)
+                        self._collect(self._entry(part.epoch, part.model), part)
 
     def _tell_window(self, window: Window) -> None:
         for rows in self._rows.values():
@@ -244,13 +235,13 @@ class CommittedFiles:
         self._journal.window_told(window.name)
 
 
-def captured_texts(inputs: Sequence[bytes | None], scores: Sequence[str]) -> list[bytes]:
-    """Return the text of each captured row, in the second form of `ion.serving.captured.CapturedRow`.
+def _source(file: str, rows: Predictions) -> dict[str, object]:
+    return {"file": unquoted(file), "first": int(rows.line.min()), "last": int(rows.line.max()), "rows": len(rows)}
 
-    Numbers stay as they were written: read again, they are the doubles that were scored. A row that is gone is empty.
-    """
-    ends = (";" + ",;".join(scores)).encode().split(b",")
-    return [b"" if text is None else text + end for text, end in zip(inputs, ends, strict=True)]
+
+def _quarantined(row: SetAside, text: bytes | None) -> dict[str, object]:
+    shown = None if text is None else text.decode("utf-8", "backslashreplace")
+    return {"file": unquoted(row.file), "line": row.line, "reason": row.reason, "row": shown}
 
 
 def _sampled(binding: bytes, share: float) -> bool:

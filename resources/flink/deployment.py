@@ -11,17 +11,16 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
 from ion.errors import IonError
 from ion.evidence import load_trust
-from ion.facts import SignatureRecorded
+from ion.facts import IonDefined, SignatureRecorded
 from ion.serving import pointer_path
 from resources.flink.bins import has_bins, write_bins
-from resources.flink.capture_key import ensure_capture_key
 from resources.flink.checkpoints import newest_restore_point
 from resources.flink.lock import INHERITED, is_locked, take_lock
 from resources.flink.settings import JobSettings
@@ -85,12 +84,11 @@ class FlinkDeployment:
         (then also False). What a killed job left behind is ended first. Output goes to ``logs/job.log``.
 
         Raises:
-            IonError: ``flink-missing``, ``trust-missing``, or a code of the capture key.
+            IonError: ``flink-missing``, ``trust-missing``.
         """
         if not self.python.exists():
             raise IonError("flink-missing", "Flink's environment is not set up", "run `make setup`")
-        settings = self.settings
-        folders = settings.folders.make()
+        folders = self.settings.folders.make()
         lock = take_lock(folders.lock)
         if lock is None:
             return False
@@ -99,8 +97,8 @@ class FlinkDeployment:
                 return False
             self._end_remains()
             load_trust(self.home).root("decision")
-            ensure_capture_key(self.home, store)
             self.share_bins(store)
+            settings = replace(self.settings, subject=self.subject(store))
             write_status(folders.status, "starting", pid=0, run="", started=now_us())
             environment = {**os.environ, INHERITED: str(lock), MARK: str(folders.root)}
             command = [str(self.python), "-m", "resources.flink.job", *settings.arguments()]
@@ -162,6 +160,14 @@ class FlinkDeployment:
     def newest_checkpoint(self) -> Path | None:
         """Return what the next start goes on from."""
         return newest_restore_point(self.settings.folders)
+
+    def subject(self, store: GovernanceStore) -> str:
+        """Return what the node declares as data subject, the first field of its rows; empty when nothing."""
+        ion, _, name = self.node.partition("/")
+        known = store.latest(IonDefined, ion)
+        nodes = known.fact.definition["nodes"] if known else ()
+        assert isinstance(nodes, list | tuple)  # noqa: S101 - the schema of definitions says so
+        return next((str(node.get("subject", "")) for node in nodes if node["name"] == name), "")
 
     def share_bins(self, store: GovernanceStore) -> bool:
         """Give the job the training bins of the model it should serve; True when there was news."""

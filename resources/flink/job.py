@@ -26,12 +26,12 @@ from ion.evidence import ArtifactStore
 from ion.facts import EpochClosed, NodeRunEnded
 from ion.home import Home
 from ion.ids import new_id, observed_id
-from ion.serving import Admitted, CaptureKey
-from resources.flink.capture_key import capture_key_path
+from ion.serving import Admitted
 from resources.flink.checkpoints import discard_old, newest_restore_point
 from resources.flink.committed import CommittedFiles
 from resources.flink.journal import Journal
 from resources.flink.lock import hold_lock
+from resources.flink.sealing import RowKeys
 from resources.flink.serving import ProcessServing, share
 from resources.flink.settings import JobSettings
 from resources.flink.status import write_status
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
-_LOOK_S = 0.25
+_TURN_S = 0.25
+_LOOK_S = 2.0
 _HEARTBEAT_S = 4.0
 _CHECK_S = 2.0
 _STOP_TIMEOUT_S = 30.0
@@ -74,16 +75,17 @@ class StreamingJob:
         self._run_id = new_id()
         self._state: State = "starting"
         self._beat = 0.0
+        self._look_due = 0.0
         self._error = ""
-        key = CaptureKey.read(capture_key_path(home))
         self._journal = Journal(self._folders.journal)
         self._client: Client = open_client(home, name="flink", ship=False)
         self._restore = newest_restore_point(self._folders)
         self._close_dead_runs()
         self._run: NodeRun = self._start_run()
         self._serving = ProcessServing(settings, self._run_id, self._client, self._journal)
+        keys = RowKeys(settings, self._client)
         facts = WindowFacts(self._client, ArtifactStore(home.artifacts), self._folders.bins)
-        self._committed = CommittedFiles(settings, self._run_id, self._client, self._journal, key, facts)
+        self._committed = CommittedFiles(settings, self._run_id, self._client, self._journal, keys, facts)
 
     def execute(self) -> int:
         """Serve until asked to stop, halted or failed; return the exit code."""
@@ -118,7 +120,7 @@ class StreamingJob:
                 self._state = "running"  # every task works, and nothing hangs on earlier checkpoints
                 self._heartbeat(now=True)
                 self._committed.discard_uncommitted(submitted)
-            self._stopping.wait(_LOOK_S)
+            self._stopping.wait(_TURN_S)
         return self._stop(job)
 
     def _submit(self) -> JobClient:
@@ -139,7 +141,10 @@ class StreamingJob:
         return "halted"
 
     def _look(self) -> None:
-        """Tell what was committed since, and say that this job is alive."""
+        """Tell what was committed since, every two seconds, and say that this job is alive."""
+        if time.monotonic() < self._look_due:
+            return
+        self._look_due = time.monotonic() + _LOOK_S
         self._heartbeat()
         with suppress(IonError):  # a full spool: the next look tells it
             self._committed.tell_new()

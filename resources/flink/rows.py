@@ -1,6 +1,7 @@
 """The three row forms of a streaming node: patients in, predictions out, rows set aside.
 
-- patient: comma-separated numbers, one per feature in the model's order.
+- patient: comma-separated numbers, one per feature in the model's order. Where the node declares a data
+  subject, the row begins with the person's id, as a field of its own.
 - prediction: ``epoch,seq,model,line,us,score,label,file``
 - set aside: ``epoch,line,reason,file``
 
@@ -12,13 +13,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import compress, islice, pairwise
-from operator import ne
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 Reason = Literal["empty", "short", "extra-column", "malformed", "non-finite"]
 
@@ -71,87 +67,19 @@ def parse_patient(text: str | None, features: int) -> list[float] | Unscorable:
     return values
 
 
+def subject_of(row: bytes) -> bytes:
+    """Return the person's id of a row that begins with it."""
+    return row.partition(b",")[0]
+
+
+def without_subject(row: bytes) -> bytes:
+    """Return what follows the person's id."""
+    return row.partition(b",")[2]
+
+
 def quoted(text: str) -> str:
     """Return the text with everything that could break a row encoded; a path's slashes stay."""
     return quote(text, safe="/ :@!$&'()*+;=~")
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """Committed predictions as columns of one length: rows are many, and most are only counted.
-
-    Field by field as in `Prediction`; ``score`` keeps the text, which is the float's shortest form.
-    """
-
-    epoch: Sequence[str]
-    seq: Sequence[int]
-    model: Sequence[str]
-    line: Sequence[int]
-    us: Sequence[int]
-    score: Sequence[str]
-    label: Sequence[str]
-    file: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.seq)
-
-    def part(self, start: int, end: int) -> Predictions:
-        """Return rows ``start`` up to ``end``."""
-        return Predictions(
-            self.epoch[start:end],
-            self.seq[start:end],
-            self.model[start:end],
-            self.line[start:end],
-            self.us[start:end],
-            self.score[start:end],
-            self.label[start:end],
-            self.file[start:end],
-        )
-
-    def every(self, step: int) -> Predictions:
-        """Return each ``step``-th row, from the first."""
-        columns = (self.epoch, self.seq, self.model, self.line, self.us, self.score, self.label, self.file)
-        epoch, seq, model, line, us, score, label, file = (column[::step] for column in columns)
-        return Predictions(epoch, seq, model, line, us, score, label, file)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        scores = map(float, self.score)
-        columns = (self.epoch, self.seq, self.model, self.line, self.us, scores, self.label, self.file)
-        return (Prediction(*row) for row in zip(*columns, strict=True))
-
-    def ranges(self) -> list[Predictions]:
-        """Cut where the epoch changes or the sequence is not the next."""
-        count = len(self)
-        whole = len(set(self.epoch)) == 1 and list(self.seq) == list(range(self.seq[0], self.seq[0] + count))
-        if whole or not count:
-            return [self] if count else []
-        keys = list(zip(self.epoch, self.seq, strict=True))
-        cuts = [index for index, ((before, seq), key) in enumerate(pairwise(keys), start=1) if key != (before, seq + 1)]
-        return [self.part(start, end) for start, end in pairwise([0, *cuts, count])]
-
-    def files(self) -> list[tuple[str, Sequence[int]]]:
-        """Return ``(file, lines)`` for each run of rows from one input file, in order."""
-        count = len(self)
-        cuts = compress(range(1, count), map(ne, islice(self.file, 1, None), self.file))
-        return [(self.file[start], self.line[start:end]) for start, end in pairwise([0, *cuts, count]) if end]
-
-
-def read_predictions(data: bytes) -> Predictions:
-    """Parse a committed prediction file.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    text = data.decode()
-    if text and not text.endswith("\n"):
-        raise ValueError("the last row is cut short")
-    count = text.count("\n")
-    # Newlines become fields of their own: where every ninth field is one, every row has eight.
-    fields = text.replace("\n", ",\n,").split(",")
-    if fields[8::9].count("\n") != count or len(fields) != 9 * count + 1:
-        raise ValueError("a row does not have eight fields")
-    epoch, seq, model, line, us, score, label, file = (fields[column : 9 * count : 9] for column in range(8))
-    return Predictions(epoch, list(map(int, seq)), model, list(map(int, line)), list(map(int, us)), score, label, file)
 
 
 def read_set_aside(data: bytes) -> list[SetAside]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyflink.common import Row
     from pyflink.datastream import RuntimeContext
 
-    from resources.flink.serving import SubtaskServing
+    from resources.flink.serving import Epoch, SubtaskServing
     from resources.flink.settings import JobSettings
 
 SET_ASIDE = OutputTag("set-aside", Types.STRING())
@@ -32,7 +32,9 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no 
     def __init__(self, settings: JobSettings, run: str) -> None:
         self._run = run
         self._inbox = f"{settings.folders.inbox}/"
+        self._subject = bool(settings.subject)
         self._names: dict[str, str] = {}
+        self._epoch: Epoch | None = None
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Join this process's serving: a fresh epoch on every open and every restore."""
@@ -46,17 +48,29 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no 
     def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
         """Score one row. Nothing in a row can fail the job."""
         path, line, text = value
+        if self._subject and text:
+            text = text.partition(",")[2]
         serving = self._serving
-        epoch = serving.current()
-        values = parse_patient(text, len(epoch.admitted.scorer.features))
+        epoch = serving.epoch or serving.current()
+        if epoch is not self._epoch:
+            self._begin(epoch)
+        values = parse_patient(text, self._width)
         if isinstance(values, Unscorable):
             yield SET_ASIDE, f"{epoch.id},{line},{values.reason},{self._name(path)}"
             return
         epoch, seq, score = serving.score(values)
-        admitted = epoch.admitted
-        label = epoch.labels[admitted.scorer.label(score)]
+        if epoch is not self._epoch:  # exchanged just now
+            self._begin(epoch)
+        label = self._labels[self._label(score)]
         us = time.time_ns() // 1000
-        yield f"{epoch.id},{seq},{admitted.model},{line},{us},{score!r},{label},{self._name(path)}"
+        yield f"{epoch.id},{seq},{self._model},{line},{us},{score!r},{label},{self._name(path)}"
+
+    def _begin(self, epoch: Epoch) -> None:
+        """Take what every row of an epoch needs out of it once."""
+        self._epoch = epoch
+        scorer = epoch.admitted.scorer
+        self._width, self._label = len(scorer.features), scorer.label
+        self._model, self._labels = epoch.admitted.model, epoch.labels
 
     def _name(self, path: str) -> str:
         name = self._names.get(path)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ion.canonical import digest_bytes
 from ion.decision.promotion import promotion_message
 from ion.errors import IonError
-from ion.evidence import ArtifactStore, PromotionStatement, load_trust, verify_promotion
+from ion.evidence import ArtifactStore, trust_file
 from ion.facts import AdmissionRefused, EpochClosed, EpochOpened, MessageReceived
 from ion.home import Home
 from ion.ids import new_id, observed_id
@@ -91,7 +91,7 @@ class ProcessServing:
         """Prepare to serve; nothing is admitted before `start`.
 
         Raises:
-            IonError: ``trust-empty`` or another code of the trust root's files.
+            IonError: ``bad-node``.
         """
         home = Home(Path(settings.home))
         self._settings = settings
@@ -99,9 +99,8 @@ class ProcessServing:
         self._client = client
         self._journal = journal
         self._pointer = pointer_path(home.root, settings.node)
-        self._trust = load_trust(home).root("decision")
         self._gate = Gate(
-            self._pointer, ArtifactStore(home.artifacts), self._trust, settings.node, settings.folders.gate_state
+            self._pointer, ArtifactStore(home.artifacts), trust_file(home), settings.node, settings.folders.gate_state
         )
         self._lock = threading.Lock()
         self._subtasks: list[SubtaskServing] = []
@@ -162,8 +161,11 @@ class ProcessServing:
             if seen == self._seen and now < due:
                 continue
             self._seen, due = seen, now + _FULL_CHECK_S
-            with suppress(IonError):  # a full spool must not end the watch: it tries again
+            try:
                 self._take(self._gate.admit(timeout=_ADMIT_TIMEOUT_S))
+            except IonError:  # a full spool must not end the watch: it tries again
+                with suppress(IonError):
+                    self._hold()
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
@@ -187,51 +189,51 @@ class ProcessServing:
             digest = digest_bytes(read_pointer(self._pointer))
         except (OSError, IonError):
             digest = ""
-        if self._refusal == (digest, refused):
-            return
+        if self._refusal != (digest, refused):
+            self._tell_refused(refused.step, refused.reason, digest)
+            self._refusal = digest, refused
+
+    def _tell_refused(self, step: str, reason: str, pointer: str) -> None:
         self._client.emit(
-            AdmissionRefused(
-                run=self._run,
-                node=self._settings.node,
-                step=refused.step,
-                reason=refused.reason,
-                pointer_digest=digest,
-            )
+            AdmissionRefused(run=self._run, node=self._settings.node, step=step, reason=reason, pointer_digest=pointer)
         )
-        self._refusal = digest, refused
 
     def _halt(self, halted: Halted) -> None:
+        """Stop every subtask first; then tell it, for which there may be no room."""
         with self._lock:
             if self._halted is None:
-                for subtask in self._subtasks:
-                    self._close_epoch(subtask.exchange(None), f"halted: {halted.reason}")
                 self._halted = halted
+                for epoch in self._exchange_all():
+                    self._close_epoch(epoch, f"halted: {halted.reason}")
+                self._tell_refused(halted.cause, halted.reason, halted.pointer)
+
+    def _hold(self) -> None:
+        """Let rows wait if what serves may not go on; another model could not be told of."""
+        with self._lock:
+            if self._admitted is not None and self._gate.still(self._admitted, timeout=_ADMIT_TIMEOUT_S) is not None:
+                for epoch in self._exchange_all():
+                    self._close_epoch(epoch, "revoked")
+
+    def _exchange_all(self) -> list[Epoch | None]:
+        """Stop every subtask, and return the epochs that ended."""
+        return [subtask.exchange(None) for subtask in self._subtasks]
 
     def _swap(self, admitted: Admitted) -> None:
         with self._lock:
-            before, self._admitted = self._admitted, admitted
+            before = self._admitted
             self._refusal = None
             if before and (before.model, before.serial) == (admitted.model, admitted.serial):
+                self._admitted = admitted
                 return  # a lease renewal
-            cause = self._cause(admitted)
-            if cause:
-                message = promotion_message(cause, self._settings.node)
-                self._client.emit(
-                    MessageReceived(message=message, run=self._run, receiver=self._settings.node),
-                    fact_id=observed_id("message received", message, self._run),
-                )
+            message = promotion_message(admitted.cause, self._settings.node)
+            self._client.emit(
+                MessageReceived(message=message, run=self._run, receiver=self._settings.node),
+                fact_id=observed_id("message received", message, self._run),
+            )
             for subtask in self._subtasks:
                 fresh = self._open_epoch(subtask, admitted)
                 self._close_epoch(subtask.exchange(fresh), "swapped")
-
-    def _cause(self, admitted: Admitted) -> str:
-        """Return the cause in the pointer that was admitted; empty when it was replaced meanwhile."""
-        with suppress(OSError, IonError):
-            envelope = read_pointer(self._pointer)
-            statement = verify_promotion(envelope, self._trust)
-            if isinstance(statement, PromotionStatement) and statement.serial == admitted.serial:
-                return statement.cause
-        return ""
+            self._admitted = admitted
 
     def _open_epoch(self, subtask: SubtaskServing, admitted: Admitted) -> Epoch:
         epoch = Epoch(new_id(), admitted, {name: quoted(str(name)) for name in admitted.scorer.classes})
@@ -245,7 +247,7 @@ class ProcessServing:
                 attempt=subtask.attempt,
                 models={"champion": admitted.model},
                 decision_digest=admitted.decision,
-                cause=self._cause(admitted),
+                cause=admitted.cause,
                 serial=admitted.serial,
             )
         )

@@ -31,6 +31,8 @@ class JobSettings:
         window_s: statistics and signatures are told once per window.
         capture_share: share (0 to 1) of the blocks of inputs that are captured.
         signature_rows: at most so many rows per file are counted into input signatures.
+        subject: what the first field of each row names, a person (e.g. ``patient``); empty where rows
+            begin with the first feature.
     """
 
     home: str
@@ -40,9 +42,10 @@ class JobSettings:
     monitor_ms: int = 100
     bundle_ms: int = 20
     poll_ms: int = 50
-    window_s: float = 5.0
+    window_s: float = 15.0
     capture_share: float = 1.0
-    signature_rows: int = 100
+    signature_rows: int = 50
+    subject: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot run.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from ion.agent import Histogram
 from ion.errors import IonError
-from ion.facts import GapNoted, SignatureRecorded, StatisticsRecorded
+from ion.facts import GapNoted, SignaturesRecorded, StatisticsRecorded
 from ion.ids import observed_id
-from resources.flink.bins import PREDICTION, ModelBins, model_bins
+from resources.flink.bins import PREDICTION, ModelBins, has_bins, model_bins
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ion.agent import Client
     from ion.evidence import ArtifactStore
+    from resources.flink.columns import Predictions
     from resources.flink.journal import EpochEntry
 
 _POINT_ROWS = 1000
@@ -27,13 +29,27 @@ _POINT_ROWS = 1000
 
 @dataclass(slots=True)
 class EpochRows:
-    """What a window holds of one epoch: times (µs), scores, labels as written; some input rows."""
+    """What a window holds of one epoch.
+
+    Scores and labels file by file, one a line; when the last row of each point was computed (row → µs);
+    some input rows.
+    """
 
     entry: EpochEntry
-    times: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    count: int = 0
+    times: dict[int, int] = field(default_factory=dict)
+    scores: list[bytes] = field(default_factory=list)
+    labels: list[bytes] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
+
+    def add(self, part: Predictions) -> None:
+        """Take in more rows, at least one."""
+        before, self.count = self.count, self.count + len(part)
+        first_end = before + -(before + 1) % _POINT_ROWS
+        for row in (*range(first_end, self.count, _POINT_ROWS), self.count - 1):
+            self.times[row] = part.us(row - before)
+        self.scores.append(part.scores())
+        self.labels.append(part.labels())
 
 
 class WindowFacts:
@@ -49,21 +65,32 @@ class WindowFacts:
         """Spool the facts about one epoch's part of the window called ``window``."""
         import numpy as np
 
-        scores = np.asarray(rows.scores)
+        scores = np.array(list(map(float, b"\n".join(rows.scores).split(b"\n"))))
         try:
             bins = self._bins_of(rows.entry.model)
         except IonError as error:
             self._gap(window, rows, "statistics", len(scores), error.message)
             return
-        positives = np.asarray([label == bins.positive for label in rows.labels], dtype=float)
+        positive = bins.positive.encode()
+        positives = np.array([label == positive for label in b"\n".join(rows.labels).split(b"\n")], dtype=float)
         self._statistics(window, rows, scores, positives)
-        self._signature(window, rows, PREDICTION, "prediction", Histogram.of(scores, bins.edges[PREDICTION]))
+        inputs: dict[str, object] = {}
         if rows.inputs:
             matrix = _matrix(rows.inputs, len(bins.features))
-            for column, name in enumerate(bins.features):
-                if name in bins.edges:
-                    histogram = Histogram.of(matrix[:, column], bins.edges[name])
-                    self._signature(window, rows, name, "inference", histogram)
+            inputs = {
+                name: _counted(matrix[:, column], bins.edges[name])
+                for column, name in enumerate(bins.features)
+                if name in bins.edges
+            }
+        self._client.emit(
+            SignaturesRecorded(
+                run=rows.entry.run,
+                epoch=rows.entry.epoch,
+                inputs=inputs,
+                predictions={PREDICTION: _counted(scores, bins.edges[PREDICTION])},
+            ),
+            fact_id=observed_id("flink signatures", window, rows.entry.epoch),
+        )
 
     def _statistics(
         self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.float64]
@@ -80,27 +107,12 @@ class WindowFacts:
             values = (len(scores[part]), scores[part].mean(), positives[part].mean(), low, high)
             for points, value in zip(series.values(), values, strict=True):
                 points.append(float(value))
-            times.append(max(rows.times[part]))
+            times.append(rows.times[min(start + _POINT_ROWS, rows.count) - 1])
         for name, points in series.items():
             self._client.emit(
                 StatisticsRecorded(run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch),
                 fact_id=observed_id("flink statistic", window, rows.entry.epoch, name),
             )
-
-    def _signature(self, window: str, rows: EpochRows, name: str, role: str, histogram: Histogram) -> None:
-        self._client.emit(
-            SignatureRecorded(
-                run=rows.entry.run,
-                name=name,
-                role=role,
-                epoch=rows.entry.epoch,
-                edges=list(histogram.edges),
-                counts=list(histogram.counts),
-                below=histogram.below,
-                above=histogram.above,
-            ),
-            fact_id=observed_id("flink signature", window, rows.entry.epoch, role, name),
-        )
 
     def _gap(self, window: str, rows: EpochRows, what: str, count: int, reason: str) -> None:
         self._client.emit(
@@ -109,9 +121,17 @@ class WindowFacts:
         )
 
     def _bins_of(self, model: str) -> ModelBins:
-        if model not in self._known or not self._known[model].declared:
+        known = self._known.get(model)
+        if known is None or (not known.declared and has_bins(self._bins, model)):
             self._known[model] = model_bins(self._bins, self._artifacts, model)
         return self._known[model]
+
+
+def _counted(values: NDArray[np.float64], edges: Sequence[float]) -> dict[str, object]:
+    found = Histogram.of(values, edges)
+    return {
+        "edges": list(found.edges), "counts": list(found.counts), "below": found.below, "above": found.above
+    }  # fmt: skip
 
 
 def _matrix(rows: list[bytes], columns: int) -> NDArray[np.float64]:

@@ -14,8 +14,9 @@ import pytest
 import ion
 from ion import testing
 from ion.dagster import inference
-from ion.dagster.governing import decision_signer, promotions
+from ion.dagster.governing import decision_signer
 from ion.evidence.artifacts import ArtifactStore
+from ion.evidence.captures import read_directory
 from ion.facts import (
     AdmissionRefused,
     EpochClosed,
@@ -29,11 +30,13 @@ from ion.facts import (
     StatisticsRecorded,
 )
 from ion.ids import PredictionId
-from ion.serving import CaptureKey, load_scorer, open_block, pointer_path
+from ion.replay import Eraser, replay
+from ion.serving import load_scorer, open_block, pointer_path
 from ion.serving.captured import CapturedRow, capture_aad
+from ion.serving.promoting import open_promotions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conftest import Scene
 
@@ -55,10 +58,12 @@ def captured(scene: Scene) -> list[CapturedRow]:
     """Open what was captured with the key that the store holds."""
     rows: list[CapturedRow] = []
     for fact in scene.facts(InputsCaptured):
-        secret, block = scene.store.capture_key(fact.key), scene.store.block(fact.block)
-        assert secret is not None
+        block = scene.store.block(fact.block)
         assert block is not None
-        texts = open_block(block, CaptureKey(fact.key, secret), capture_aad(fact.epoch, fact.first))
+        ids = {section.key_id for section in read_directory(block).sections}
+        assert fact.key == "" or ids == {fact.key}
+        keys = [key for key in map(scene.store.capture_key, ids) if key is not None]
+        texts = open_block(block, keys, capture_aad(fact.epoch, fact.first))
         assert len(texts) == fact.rows == fact.last - fact.first + 1
         rows += [CapturedRow.from_text(text) for text in texts]
     return rows
@@ -98,6 +103,43 @@ def test_every_scored_row_is_a_prediction_that_can_be_asked_about_and_computed_a
     assert event.metadata["first prediction"].value == f"{opened.epoch}:0"
     assert event.metadata["model digest"].value == cause.model
     assert [fact.status for fact in scene.facts(NodeRunEnded, opened.run)] == ["succeeded"]
+
+
+def about_people(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame) -> dg.AssetsDefinition:
+    """Scores of an ION that declares whose row each is: two rows of each patient."""
+
+    @inference(ion="ward", model="recommender", classification="pii", subject="patient")
+    def scores(scorer: ion.Scorer, patients: pd.DataFrame) -> pd.DataFrame:
+        scored = patients.assign(score=scorer.score(patients[list(scorer.features)].to_numpy()))
+        return change(scored.assign(patient=[index // 2 for index in range(len(scored))]))
+
+    return scores
+
+
+def test_each_persons_rows_of_a_batch_are_sealed_apart_and_one_person_can_be_erased(scene: Scene) -> None:
+    made = [*promoted(scene)[:2], about_people()]
+    scene.define(made)
+    assert scene.served(made).success
+    assert len(captured(scene)) == 240
+    (opened,) = scene.facts(EpochOpened)
+    eraser = Eraser(scene.store, scene.home, reason="request 7", by="ada")
+    assert len(eraser.subject("ward/scores", "3").keys) == 1
+    client = scene.client()
+    found = [replay(scene.store, scene.home, PredictionId(opened.epoch, seq), client) for seq in range(5, 9)]
+    client.close()
+    assert [each.verdict for each in found] == ["identical", "unavailable", "unavailable", "identical"]
+    assert {each.reason.partition(":")[0] for each in found} == {"", "erased"}
+    assert scene.served(made).success  # seen again: captured again, under another key
+    assert len(eraser.subject("ward/scores", "3").keys) == 1
+
+
+def test_a_batch_that_does_not_say_whose_row_it_is_is_no_batch(scene: Scene) -> None:
+    made = promoted(scene)
+    for change in (lambda frame: frame.drop(columns="patient"), lambda frame: frame.head(7)):
+        done = scene.served([*made[:2], about_people(change)])
+        assert "no-subject" in failure(done)
+    assert scene.facts(InputsCaptured) == []
+    assert scene.facts(PredictionsCommitted) == []
 
 
 def test_a_second_run_is_another_epoch(scene: Scene) -> None:
@@ -172,7 +214,7 @@ def test_a_tampered_artifact_is_refused(scene: Scene) -> None:
 
 def test_a_halted_node_serves_nothing(scene: Scene) -> None:
     ion = promoted(scene)
-    keeper = promotions(scene.home, scene.store, decision_signer(scene.home))
+    keeper = open_promotions(scene.home, scene.store, decision_signer(scene.home))
     keeper.halt("ward/scores", reason="too many false alarms", by="test")
     assert "the gate refused" in failure(scene.served(ion))
     assert [fact.step for fact in scene.facts(AdmissionRefused)] == ["halt"]
@@ -217,9 +259,9 @@ def secrets_and_values(scene: Scene) -> list[str]:
     pem = (scene.home.keys / "decision.pem").read_text().splitlines()
     secrets = [line for line in pem if line and not line.startswith("-")]
     for fact in scene.facts(InputsCaptured):
-        secret = scene.store.capture_key(fact.key)
-        assert secret is not None
-        secrets.append(secret.hex())
+        key = scene.store.capture_key(fact.key)
+        assert key is not None
+        secrets.append(key.secret.hex())
     return values + secrets
 
 

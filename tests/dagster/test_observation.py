@@ -22,6 +22,7 @@ from ion.facts import (
     NodeRunStarted,
     PredictionsCommitted,
     SignatureRecorded,
+    SignaturesRecorded,
 )
 from ion.ids import new_id
 
@@ -266,8 +267,11 @@ def test_a_window_compares_histograms_of_the_same_bins_only(
     run = client.node_run("ward/stream", kind="inference", engine="flink")
     epoch = open_epoch(run, model)
     run.emit(
-        SignatureRecorded(
-            run=run.id, name="radius", role="inference", epoch=epoch, edges=edges, counts=[1] * (len(edges) - 1)
+        SignaturesRecorded(
+            run=run.id,
+            epoch=epoch,
+            inputs={"radius": {"edges": edges, "counts": [1] * (len(edges) - 1), "below": 0, "above": 0}},
+            predictions={},
         )
     )
     commit(run, epoch, 0, 2)

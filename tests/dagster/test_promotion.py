@@ -16,7 +16,7 @@ from ion.dagster import reporting
 from ion.dagster.governing import open_governor
 from ion.decision import Promotions
 from ion.evidence.artifacts import ArtifactStore
-from ion.evidence.trust import load_trust
+from ion.evidence.trust import trust_file
 from ion.facts import DagsterReported, DecisionMade, MessageReceived, ModelRecorded, Promoted
 from ion.serving import Admitted, Gate, Refused, pointer_path
 from ion.testing import patients
@@ -32,7 +32,7 @@ POINTER = "dagster/input_event_pointer/"
 
 
 def admitted(scene: Scene, node: str = "ward/scores") -> object:
-    trust = load_trust(scene.home).root("decision")
+    trust = trust_file(scene.home)
     state = scene.home.root / "state-of-the-test.json"
     return Gate(pointer_path(scene.home.root, node), ArtifactStore(scene.home.artifacts), trust, node, state).admit()
 

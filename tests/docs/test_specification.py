@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -90,13 +91,14 @@ def test_the_model_scores_as_specified(docs: Path) -> None:
 
 
 def test_an_output_row_is_read_as_specified(docs: Path) -> None:
-    from resources.flink.rows import quoted, read_predictions, unquoted
+    from resources.flink.columns import read_predictions
+    from resources.flink.rows import quoted, unquoted
 
     page = docs / "spec" / "predictions.md"
-    rows = read_predictions(vector(page, "prediction").encode() + b"\n")
-    identity, file = str(PredictionId(rows.epoch[0], rows.seq[0])), rows.file[0]
+    (row,) = read_predictions(vector(page, "prediction").encode() + b"\n")
+    identity, file = str(PredictionId(row.epoch, row.seq)), row.file
     assert str(PredictionId.parse(identity)) == identity
-    assert f"prediction `{identity}`, about line {rows.line[0]} of `{unquoted(file)}`" in page.read_text("utf-8")
+    assert f"prediction `{identity}`, about line {row.line} of `{unquoted(file)}`" in page.read_text("utf-8")
     assert quoted(unquoted(file)) == file
 
 
@@ -114,11 +116,47 @@ def test_the_reasons_to_set_a_row_aside_are_those_of_the_code(docs: Path) -> Non
 
 def test_a_captured_row_is_read_as_specified() -> None:
     from ion.serving.captured import CapturedRow, capture_aad
-    from resources.flink.committed import captured_texts
 
-    texts = [*captured_texts([b"1.5,2", None], ["0.25", "0.5"]), CapturedRow((1.5, 2.0), 0.25).to_text().encode()]
-    assert texts[0] == b"1.5,2;0.25"
-    assert json.loads(texts[2]) == {"inputs": [1.5, 2], "score": 0.25}
-    assert [CapturedRow.from_text(text) for text in (texts[0], texts[2])] == [CapturedRow((1.5, 2.0), 0.25)] * 2
-    assert texts[1] == b""
+    text = CapturedRow((1.5, 2.0), 0.25).to_text()
+    assert json.loads(text) == {"inputs": [1.5, 2], "score": 0.25}
+    for written in (b"1.5,2;0.25", text.encode()):
+        assert CapturedRow.from_text(written) == CapturedRow((1.5, 2.0), 0.25)
     assert capture_aad("0193f3a2-7c93-7911-8a6e-06ff3ee1fb94", 1024) == b"0193f3a2-7c93-7911-8a6e-06ff3ee1fb94:1024"
+
+
+def test_a_capture_block_is_as_specified() -> None:
+    """Take a block apart by the specification alone."""
+    import zstandard
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from ion.serving import CaptureKey, seal
+
+    keys = [CaptureKey("one", bytes(range(32))), CaptureKey("two", bytes(32))]
+    block = seal(["a", "b", "c"], [keys[0], keys[1], keys[0]], b"place")
+    assert block[:8] == b"IONCAP2\n"
+    size, rows, sections = struct.unpack("<3I", block[8:20])
+    header, offset, entries = block[: 12 + size], 20, []
+    for _ in range(sections):
+        length = block[offset]
+        name, nonce = block[offset + 1 : offset + 1 + length], block[offset + 1 + length : offset + 13 + length]
+        entries.append(
+            (name.decode(), nonce, *struct.unpack("<2I", block[offset + 13 + length : offset + 21 + length]))
+        )
+        offset += 21 + length
+    assert struct.unpack(f"<{rows}H", block[offset : len(header)]) == (0, 1, 0)
+    offset, bound, opened = len(header), hashlib.sha256(header).digest() + b"place", []
+    for key, (name, nonce, held, sealed) in zip(keys, entries, strict=True):
+        assert name == key.key_id
+        plain = AESGCM(key.secret).decrypt(nonce, block[offset : offset + sealed], bound)
+        lines = zstandard.ZstdDecompressor().decompress(plain).split(b"\n")
+        assert len(lines) == held
+        opened.append(lines)
+        offset += sealed
+    assert (opened, offset) == ([[b"a", b"c"], [b"b"]], len(block))
+
+
+def test_a_person_is_tagged_as_specified(docs: Path) -> None:
+    from ion.serving.subject import SubjectTags
+
+    told = dict(line.split() for line in vector(docs / "spec" / "captures.md", "tag").splitlines())
+    assert SubjectTags(bytes.fromhex(told["pepper"])).tag(told["node"], told["identifier"]) == told["tag"]

@@ -24,12 +24,15 @@ from ion.evidence import (
     sign_statement,
 )
 from ion.facts import Fact
+from ion.graph import Definition, define
 from ion.home import Home
 from ion.ids import new_id
 from ion.serving import LinearScorer, pointer_path, write_pointer
 from ion.store import GovernanceStore, open_store
+from ion.testing import attested
+from resources.flink.columns import read_predictions
 from resources.flink.deployment import MARK, FlinkDeployment, _marked
-from resources.flink.rows import Prediction, SetAside, read_predictions, read_set_aside
+from resources.flink.rows import Prediction, SetAside, read_set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +66,7 @@ def signer_at(folder: Path) -> Signer:
 class Scene:
     root: Path
     options: dict[str, int | float] = field(default_factory=dict)
+    subject: str = ""
 
     def __post_init__(self) -> None:
         self.home = Home(self.root / "home").make()
@@ -70,6 +74,9 @@ class Scene:
         self.signer = load_signer(self.home.decision_key_uri)
         self.artifacts = ArtifactStore(self.home.artifacts)
         self.store: GovernanceStore = open_store(f"sqlite:///{self.home.root / 'store.db'}")
+        if self.subject:
+            nodes = [{"name": "predictions", "kind": "inference", "mode": "streaming", "subject": self.subject}]
+            define(self.store, Definition.from_json({"ion": "patient_tests", "nodes": nodes, "edges": []}))
         self.deployment = FlinkDeployment(self.home, NODE, options={"window_s": 1.0, **self.options})
         self.folders = self.deployment.settings.folders.make()
         self.files = 0
@@ -86,17 +93,17 @@ class Scene:
         if damage:
             path = self.artifacts.path(manifest.entries[0].sha256)
             path.write_bytes(path.read_bytes().replace(b'intercept":', b'intercept":1', 1))
-        now = now_us()
+        now, run = now_us(), new_id()
         decision = DecisionStatement(
             ion="patient_tests",
             node="predictions",
             model=model,
-            candidate_run=new_id(),
+            candidate_run=run,
             verdict="approve",
             reasons=("good",),
             policy_uri="policy:test",
             policy_digest=model,
-            evidence=(EvidenceReference("metrics", model),),
+            evidence=(EvidenceReference("metrics", model), attested(self.artifacts, by, model=model, run=run, at=now)),
             decided=now,
             expires=now + HOUR_US,
             verifier_version="0",

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import time
+from dataclasses import dataclass
+from itertools import chain, groupby, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,21 +17,28 @@ from hypothesis import strategies as st
 from ion.agent import open_client, ship_all
 from ion.errors import IonError
 from ion.evidence import ArtifactStore
-from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, StatisticsRecorded
-from ion.serving import CaptureKey
-from ion.serving.captured import CapturedRow
+from ion.evidence.captures import row_key
+from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined, StatisticsRecorded
+from ion.replay import Eraser
+from ion.serving import CaptureKey, open_block, open_row
+from ion.serving.capture import Lines, seal_lines
+from ion.serving.captured import CapturedRow, capture_aad
+from ion.serving.subject import SubjectTags
 from resources.flink.checkpoints import newest_restore_point
-from resources.flink.committed import CommittedFiles, captured_texts
-from resources.flink.inputs import InputRows
+from resources.flink.columns import read_predictions
+from resources.flink.committed import CommittedFiles
+from resources.flink.inputs import InputRows, ScoredInputs
 from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.lock import is_locked, take_lock
 from resources.flink.output_files import OutputFiles
-from resources.flink.rows import Unscorable, parse_patient, quoted, read_predictions, unquoted
+from resources.flink.rows import Prediction, Unscorable, parse_patient, quoted, unquoted
+from resources.flink.sealing import RowKeys
 from resources.flink.settings import JobSettings
-from resources.flink.windows import WindowFacts
+from resources.flink.windows import EpochRows, WindowFacts
 from tests.integration.flink_scene import NODE, Scene, linear_model, signer_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EPOCH = "01a1fc11-21ec-7aa4-a9a0-2eb450b4067c"
@@ -59,7 +68,8 @@ def row(seq: int, epoch: str = EPOCH, file: str = "a.csv", line: int = 1, model:
 def test_a_range_ends_where_the_sequence_jumps_or_the_epoch_changes() -> None:
     other = EPOCH.replace("0", "1")
     read = read_predictions("".join([row(3), row(4), row(6), row(0, other), row(1, other)]).encode())
-    assert [list(part.seq) for part in read.ranges()] == [[3, 4], [6], [0, 1]]
+    assert [part.seq.tolist() for part in read.ranges()] == [[3, 4], [6], [0, 1]]
+    assert [part.epoch for part in read.ranges()] == [EPOCH, EPOCH, other]
     assert read_predictions(b"").ranges() == []
 
 
@@ -76,10 +86,55 @@ def test_a_file_whose_rows_trade_a_field_is_no_prediction_file() -> None:
         read_predictions(f"{first},x\n{second.rpartition(',')[0]}\n".encode())
 
 
+PREDICTIONS = st.builds(
+    Prediction,
+    epoch=st.sampled_from([EPOCH, EPOCH.replace("0", "1"), "short"]),
+    seq=st.integers(0, 2**53 - 1),
+    model=st.sampled_from(["sha256:" + "0" * 64, "sha256:" + "1" * 64]),
+    line=st.integers(1, 10**9),
+    us=st.integers(0, 2**53 - 1),
+    score=st.floats(0, 1),
+    label=st.sampled_from(["benign", "malignant", ""]),
+    file=st.sampled_from(["a.csv", "b.csv", "day%2C1.csv"]),
+)
+
+
+@given(st.lists(PREDICTIONS, max_size=30))
+def test_predictions_are_read_back_as_written_whole_and_by_columns(rows: list[Prediction]) -> None:
+    data = "".join(f"{','.join(map(str, each))}\n" for each in rows).encode()
+    read = read_predictions(data)
+    assert list(read) == rows
+    assert [[each.seq, each.line, each.us] for each in rows] == [
+        [*pair, read.us(index)] for index, pair in enumerate(zip(read.seq.tolist(), read.line.tolist(), strict=True))
+    ]
+    assert read.scores().decode() == "\n".join(repr(each.score) for each in rows)
+    assert read.labels().decode() == "\n".join(each.label for each in rows)
+    assert [(file, list(part)) for file, part in read.files()] == [
+        (file, list(part)) for file, part in groupby(rows, key=lambda each: each.file)
+    ]
+    sampled = [(file, list(part)) for file, part in read.every(3).files()]
+    assert sampled == [(file, list(part)) for file, part in groupby(rows[::3], key=lambda each: each.file)]
+    parts = [list(part) for part in read.ranges()]
+    assert list(chain(*parts)) == rows
+    follows = [(a.epoch, a.model, a.seq + 1) == (b.epoch, b.model, b.seq) for part in parts for a, b in pairwise(part)]
+    broken = [
+        (a[-1].epoch, a[-1].model, a[-1].seq + 1) == (b[0].epoch, b[0].model, b[0].seq) for a, b in pairwise(parts)
+    ]
+    assert all(follows)
+    assert not any(broken)
+
+
+@pytest.mark.parametrize("field", ["", "x", "1.5", "-1", "+1", "1_0", "9" * 19, "é"])
+def test_a_sequence_that_is_no_whole_number_is_no_prediction_file(field: str) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        read_predictions(row(7).replace(",7,", f",{field},").encode())
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2), st.floats(0, 1))
 def test_a_captured_row_reads_back_bit_by_bit(values: list[float], score: float) -> None:
-    (text,) = captured_texts([",".join(map(repr, values)).encode()], [repr(score)])
-    read = CapturedRow.from_text(text)
+    key, text = CaptureKey.generate(), ",".join(map(repr, values))
+    (row,) = open_block(seal_lines([(key, Lines(f"{text}\n{score!r}".encode(), 1))], bytes(1), b""), key, b"")
+    read = CapturedRow.from_text(row)
     assert [number.hex() for number in (*read.inputs, read.score)] == [number.hex() for number in (*values, score)]
 
 
@@ -92,6 +147,10 @@ def test_input_lines_are_found_in_one_piece_and_one_by_one(tmp_path: Path) -> No
     assert rows.rows(name, [1, 3, 3]) == [b"1", b"3", b"3"]
     assert rows.rows(name, [3, 2, 5]) == [b"3", b"2", None]
     assert rows.rows("gone", [1, 2]) == [None, None]
+    assert [rows.span(name, 1, 3), rows.span(name, 2, 2), rows.span(name, 2, 4)] == [b"1\n2\n3", b"2", None]
+    assert [rows.span(name, 0, 1), rows.span(name, 3, 1), rows.span("gone", 1, 1)] == [None] * 3
+    (tmp_path / "cut").write_bytes(b"1\n2")
+    assert rows.rows("cut", [1, 2, 3]) == [b"1", b"2", None]
 
 
 def test_output_files_are_found_once_each_in_every_folder(tmp_path: Path) -> None:
@@ -124,12 +183,16 @@ def test_a_folder_that_was_quiet_is_listed_again_when_it_changes(tmp_path: Path)
     assert output.fresh(set(), now=True) == ["predictions/h1/b"]
 
 
-def test_captured_rows_keep_numbers_as_written_and_stay_readable_when_they_are_not_json() -> None:
-    texts = captured_texts([b"1.50,2", b"+1,.5", None, b"3,4\r"], ["0.5", "0.25", "0.1", "1e-05"])
-    assert b"1.50,2" in texts[0]
-    assert texts[2] == b""
-    rows = [CapturedRow.from_text(text) for text in texts if text]
-    assert [(item.inputs, item.score) for item in rows] == [((1.5, 2.0), 0.5), ((1.0, 0.5), 0.25), ((3.0, 4.0), 1e-05)]
+def test_captured_rows_keep_numbers_as_written_and_one_that_is_gone_is_an_empty_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"1.50,2\n+1,.5\n3,4\r\n")
+    lines = [("a.csv", 1), ("a.csv", 2), ("gone.csv", 1), ("a.csv", 3), ("a.csv", 1)]
+    rows = read_predictions("".join(row(seq, file=file, line=line) for seq, (file, line) in enumerate(lines)).encode())
+    scored = ScoredInputs(InputRows(tmp_path), rows)
+    assert (scored.rows, scored.missing) == (5, 1)
+    assert scored.inputs == b"1.50,2\n+1,.5\n\n3,4\r\n1.50,2"
+    assert scored.scores == b"0.25\n0.25\n0.25\n0.25\n0.25"
+    found = [CapturedRow.from_text(text + b";0.25") for text in scored.inputs.split(b"\n") if text]
+    assert [item.inputs for item in found] == [(1.5, 2.0), (1.0, 0.5), (3.0, 4.0), (1.5, 2.0)]
 
 
 def test_the_journal_reads_back_what_it_wrote_and_drops_a_torn_last_line(tmp_path: Path) -> None:
@@ -202,14 +265,13 @@ def test_telling_the_same_files_again_changes_nothing_in_the_store(tmp_path: Pat
     folder.mkdir()
     (folder / "predictions-1-0.csv").write_text(rows)
     (folder / ".predictions-1-1.csv.inprogress").write_text(row(9))
-    key = CaptureKey.generate()
     for _ in range(2):  # the second time as if the journal had been lost
         scene.folders.journal.unlink(missing_ok=True)
         journal = Journal(scene.folders.journal)
         journal.epoch_opened(EpochEntry(EPOCH, "run", model, 0))
         client = open_client(scene.home, name="flink", ship=False)
         facts = WindowFacts(client, ArtifactStore(scene.home.artifacts), scene.folders.bins)
-        files = CommittedFiles(settings, "run", client, journal, key, facts)
+        files = CommittedFiles(settings, "run", client, journal, RowKeys(settings, client), facts)
         files.resume()
         assert files.tell_new(last=True) == 1
         assert files.tell_new(last=True) == 0
@@ -225,6 +287,19 @@ def test_telling_the_same_files_again_changes_nothing_in_the_store(tmp_path: Pat
     scene.store.close()
 
 
+@pytest.mark.parametrize("sizes", [[2500], [700, 700, 1, 1099], [1000, 1000, 500], [1] * 3])
+def test_a_point_is_told_for_every_thousand_rows_and_the_rest_with_the_time_of_its_last(sizes: list[int]) -> None:
+    rows = EpochRows(EpochEntry(EPOCH, "run", "model", 0))
+    first = 0
+    for size in sizes:
+        rows.add(read_predictions("".join(row(first + index) for index in range(size)).encode()))
+        first += size
+    ends = [*range(999, first, 1000), *([first - 1] if first % 1000 else [])]
+    assert {end: 1000 + end for end in ends}.items() <= rows.times.items()
+    assert rows.count == first
+    assert b"\n".join(rows.scores).split(b"\n") == [b"0.25"] * first
+
+
 def test_a_removed_input_or_output_file_becomes_a_gap_not_a_failure(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     settings = JobSettings(str(scene.home.root), NODE)
@@ -235,12 +310,116 @@ def test_a_removed_input_or_output_file_becomes_a_gap_not_a_failure(tmp_path: Pa
     journal = Journal(scene.folders.journal)
     client = open_client(scene.home, name="flink", ship=False)
     facts = WindowFacts(client, ArtifactStore(scene.home.artifacts), scene.folders.bins)
-    CommittedFiles(settings, "run", client, journal, CaptureKey.generate(), facts).tell_new(last=True)
+    CommittedFiles(settings, "run", client, journal, RowKeys(settings, client), facts).tell_new(last=True)
     client.close()
     journal.close()
     whats = {fact.what for fact in scene.facts(GapNoted)}
     assert whats == {"epoch", "captured inputs", "output rows", "statistics"}
     scene.store.close()
+
+
+@dataclass
+class Telling:
+    """A job's reading of committed files, without the engine; its rows begin with a patient."""
+
+    scene: Scene
+    files: int = 0
+
+    def __post_init__(self) -> None:
+        settings = JobSettings(str(self.scene.home.root), NODE, subject="patient", window_s=0.001)
+        self.model = self.scene.artifacts.put_model({"model.json": linear_model(1)}).digest
+        self.journal = Journal(self.scene.folders.journal)
+        self.journal.epoch_opened(EpochEntry(EPOCH, "run", self.model, 0))
+        self.client = open_client(self.scene.home, name="flink", ship=False)
+        facts = WindowFacts(self.client, ArtifactStore(self.scene.home.artifacts), self.scene.folders.bins)
+        self.committed = CommittedFiles(
+            settings, "run", self.client, self.journal, RowKeys(settings, self.client), facts
+        )
+
+    def tell(self, patients: list[str], aside: str = "") -> None:
+        """Commit a file of rows of these patients (and one that could not be scored) and tell it."""
+        name = self.scene.feed([*(f"{patient},1,2,3,{index}" for index, patient in enumerate(patients)), aside])
+        first = self.files * 100
+        rows = "".join(row(first + i, file=name, line=i + 1, model=self.model) for i in range(len(patients)))
+        for kind, text in (("predictions", rows), ("quarantine", f"{EPOCH},{len(patients) + 1},short,{name}\n")):
+            folder = self.scene.folders.root / kind / "2026-01-01--00"
+            folder.mkdir(exist_ok=True)
+            if kind == "predictions" or aside:
+                (folder / f"{kind}-1-{self.files}.csv").write_text(text)
+        self.files += 1
+        self.committed.tell_new(last=True)
+        self.client.flush()
+
+    def row_of(self, seq: int) -> tuple[str, bytes | None]:
+        """Return the key id of a captured row, and the row while the store has its key."""
+        for fact in self.scene.facts(InputsCaptured):
+            if fact.first <= seq <= fact.last:
+                assert fact.key == ""
+                block = self.scene.store.block(fact.block) or b""
+                key_id = row_key(block, seq - fact.first)
+                key = self.scene.store.capture_key(key_id)
+                aad = capture_aad(EPOCH, fact.first)
+                return key_id, None if key is None else open_row(block, key, seq - fact.first, aad)
+        raise AssertionError(seq)
+
+    def erase(self, patient: str) -> int:
+        return len(Eraser(self.scene.store, self.scene.home, reason="r", by="b").subject(NODE, patient).keys)
+
+    def close(self) -> None:
+        self.client.close()
+        self.journal.close()
+        self.scene.store.close()
+
+
+@pytest.fixture
+def telling(tmp_path: Path) -> Iterator[Telling]:
+    made = Telling(Scene(tmp_path, subject="patient"))
+    yield made
+    made.close()
+
+
+def test_each_patients_rows_are_sealed_apart_and_no_row_says_whose_it_is(telling: Telling) -> None:
+    telling.tell(["ann", "bob", "ann"])
+    (ann, text), (bob, _), (again, _) = (telling.row_of(seq) for seq in range(3))
+    assert ann == again != bob
+    assert text == b"1,2,3,0;0.25"
+    assert CapturedRow.from_text(text).inputs == (1.0, 2.0, 3.0, 0.0)
+    assert telling.scene.facts(GapNoted) == []
+    key = telling.scene.store.capture_key(ann)
+    assert key is not None
+    assert key.subject == SubjectTags.of(telling.scene.home).tag(NODE, "ann")
+
+
+def test_an_erased_patient_is_gone_and_gets_another_key_from_the_running_job(telling: Telling) -> None:
+    telling.tell(["ann", "bob"])
+    before, _ = telling.row_of(0)
+    assert telling.erase("ann") == 1
+    telling.tell(["ann", "bob"])
+    after, text = telling.row_of(100)
+    assert telling.row_of(0) == (before, None)
+    assert after != before
+    assert text is not None
+    assert telling.row_of(1)[0] == telling.row_of(101)[0]
+    assert telling.erase("ann") == 1
+    assert [telling.row_of(seq)[1] is None for seq in (0, 1, 100, 101)] == [True, False, True, False]
+
+
+def test_a_row_that_could_not_be_scored_is_erased_with_the_patient_it_begins_with(telling: Telling) -> None:
+    telling.tell(["bob"], aside="ann,1,2")
+    (fact,) = telling.scene.facts(RowsQuarantined)
+    block = telling.scene.store.block(fact.block) or b""
+    key = telling.scene.store.capture_key(row_key(block, 0))
+    assert key is not None
+    assert json.loads(open_row(block, key, 0, fact.file_digest.encode()))["row"] == "ann,1,2"
+    assert telling.erase("ann") == 1
+    assert telling.scene.store.capture_key(key.key_id) is None
+
+
+def test_the_job_gets_from_the_definition_whether_rows_begin_with_a_person(tmp_path: Path) -> None:
+    for subject in ("", "patient"):
+        scene = Scene(tmp_path / (subject or "nobody"), subject=subject)
+        assert scene.deployment.subject(scene.store) == subject
+        scene.store.close()
 
 
 def test_a_refused_job_rests_until_there_is_another_pointer(tmp_path: Path) -> None:

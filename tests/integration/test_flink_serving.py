@@ -9,6 +9,7 @@ import pytest
 
 from ion.clock import now_us
 from ion.decision.promotion import promotion_message
+from ion.evidence.captures import row_key
 from ion.facts import (
     AdmissionRefused,
     EpochClosed,
@@ -20,10 +21,11 @@ from ion.facts import (
     NodeRunStarted,
     PredictionsCommitted,
     RowsQuarantined,
-    SignatureRecorded,
+    SignaturesRecorded,
     StatisticsRecorded,
 )
-from ion.serving import CaptureKey, LinearScorer, open_block
+from ion.replay import Eraser
+from ion.serving import LinearScorer, open_block
 from ion.serving.captured import CapturedRow, capture_aad
 from tests.integration.flink_scene import FEATURES, NODE, Scene, linear_model, signer_at, until
 
@@ -39,6 +41,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     yield made
     made.close()
+
+
+def opened(scene: Scene, fact: InputsCaptured | RowsQuarantined, aad: bytes) -> list[bytes]:
+    """Open a block with the one key that its fact names."""
+    key, block = scene.store.capture_key(fact.key), scene.store.block(fact.block)
+    assert key is not None
+    assert block is not None
+    return open_block(block, key, aad)
 
 
 def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Scene) -> None:
@@ -71,14 +81,11 @@ def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Sc
     assert (end.run, end.status) == (run.run, "stopped")
     assert scene.facts(GapNoted) == []
 
-    key = CaptureKey.read(scene.home.keys / "capture.json")
-    assert scene.store.capture_key(key.key_id) == key.secret
+    assert len({fact.key for fact in scene.facts(InputsCaptured)}) == 2  # one for each epoch
     captured = {
         (fact.epoch, fact.first + index): row
         for fact in scene.facts(InputsCaptured)
-        for index, row in enumerate(
-            open_block(scene.store.block(fact.block) or b"", key, capture_aad(fact.epoch, fact.first))
-        )
+        for index, row in enumerate(opened(scene, fact, capture_aad(fact.epoch, fact.first)))
     }
     models = {first: LinearScorer.from_bytes(linear_model(1)), second: LinearScorer.from_bytes(linear_model(2))}
     for row in predictions:
@@ -89,8 +96,7 @@ def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Sc
     (aside,) = scene.facts(RowsQuarantined)
     reasons = {"empty": 1, "short": 1, "extra-column": 1, "malformed": 2, "non-finite": 1}
     assert (aside.rows, aside.reasons) == (6, reasons)
-    block = scene.store.block(aside.block) or b""
-    bad = [json.loads(row) for row in open_block(block, key, aside.file_digest.encode())]
+    bad = [json.loads(row) for row in opened(scene, aside, aside.file_digest.encode())]
     assert [(row["file"], row["line"], row["row"]) for row in bad] == [
         (mixed, line, rows[line - 1]) for line in (2, 3, 4, 5, 6, 7)
     ]
@@ -98,11 +104,42 @@ def test_every_fact_of_a_graceful_run_follows_from_its_committed_files(scene: Sc
 
     counts = [fact for fact in scene.facts(StatisticsRecorded) if fact.series == "predictions"]
     assert sum(sum(fact.values) for fact in counts) == 232
-    scores = [fact for fact in scene.facts(SignatureRecorded) if fact.role == "prediction"]
-    assert sum(sum(fact.counts) for fact in scores) == 232
-    inputs = {fact.name for fact in scene.facts(SignatureRecorded) if fact.role == "inference"}
-    assert inputs == {f"f{index}" for index in range(FEATURES)}
+    signatures = scene.facts(SignaturesRecorded)
+    assert sum(sum(fact.predictions["prediction"]["counts"]) for fact in signatures) == 232
+    for fact in signatures:
+        assert set(fact.inputs) == {f"f{index}" for index in range(FEATURES)}
+        totals = {sum(each["counts"]) + each["below"] + each["above"] for each in fact.inputs.values()}
+        assert len(totals) == 1
     assert {source["file"] for fact in scene.facts(PredictionsCommitted) for source in fact.sources} >= {mixed, plain}
+
+
+def test_a_patient_erased_while_the_job_runs_is_gone_and_the_job_makes_another_key(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, subject="patient")
+    try:
+        scene.promote(1, serial=1)
+        scene.start()
+
+        def fed(count: int) -> list[str]:
+            """Feed a row each of two patients; return the keys of all rows so far, in order."""
+            scene.feed(["ann,1,2,3,4", "bob,1,2,3,4"])
+            assert until(lambda: sum(fact.rows for fact in scene.facts(InputsCaptured)) == count), scene.log()
+            facts = sorted(scene.facts(InputsCaptured), key=lambda fact: fact.first)
+            blocks = [(fact, scene.store.block(fact.block) or b"") for fact in facts]
+            return [row_key(block, index) for fact, block in blocks for index in range(fact.rows)]
+
+        ann, bob = fed(2)
+        eraser = Eraser(scene.store, scene.home, reason="request 7", by="ada")
+        assert eraser.subject(NODE, "ann").keys == (ann,)
+        *_, after, same = fed(4)
+        assert same == bob
+        assert after != ann
+        assert [scene.store.capture_key(key) is None for key in (ann, bob, after)] == [True, False, False]
+        assert scene.deployment.stop(), scene.log()
+        assert {row.label for row in scene.committed()} <= {"benign", "malignant"}
+        for path in scene.home.root.rglob("*"):
+            assert not path.is_file() or path.parent == scene.folders.inbox or b"ann,1" not in path.read_bytes(), path
+    finally:
+        scene.close()
 
 
 def test_a_bad_pointer_is_refused_and_recorded_while_the_old_model_serves(scene: Scene, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_every_page_is_reached_by_links_and_tells_no_secret_and_no_row(history: 
     home = history.deployment.home
     key = history.deployment.store.capture_key(history.served.capture_key)
     assert key
-    secrets = [(home.keys / "decision.pem").read_text().splitlines()[1], key.hex(), str(home.root)]
+    secrets = [(home.keys / "decision.pem").read_text().splitlines()[1], key.secret.hex(), str(home.root)]
     values = [repr(value) for row in history.served.inputs for value in row if len(repr(value)) > 6]
     assert values
     for secret in (*secrets, *values):

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ion.errors import IonError
-from ion.facts import DecisionMade, Fact, GapNoted, ModelRecorded, NodeHalted, PredictionsCommitted, Promoted
+from ion.facts import (
+    DecisionMade,
+    Fact,
+    GapNoted,
+    ModelRecorded,
+    ModelRevoked,
+    NodeHalted,
+    PredictionsCommitted,
+    Promoted,
+    RolledBack,
+)
 from ion.ledger import verify_chain
 from ion.store import GovernanceStore, open_store
 from ion.testing import written
@@ -50,6 +60,17 @@ def halted(cause: str, node: str, serial: int) -> Fact:
     return NodeHalted(cause=cause, node=node, serial=serial, reason="", by="", envelope="")
 
 
+def revoked(cause: str, node: str, model: str, serial: int) -> Fact:
+    return ModelRevoked(cause=cause, node=node, model=model, serial=serial, reason="", by="", envelope="")
+
+
+def rolled_back(cause: str, node: str, model: str, serial: int) -> Fact:
+    return RolledBack(
+        cause=cause, node=node, model=model, run="r", decision="d", serial=serial, previous="", reason="", by="",
+        envelope="",
+    )  # fmt: skip
+
+
 TOLD = (
     st.builds(predictions, NAMES, st.integers(0, 3), st.integers(0, 3))
     | st.builds(model, NAMES, NAMES, NAMES)
@@ -59,6 +80,8 @@ OWN = (
     st.builds(decision, NAMES, NAMES, st.sampled_from(["approve", "reject", "defer"]))
     | st.builds(promoted, NAMES, NAMES, st.integers(1, 4))
     | st.builds(halted, NAMES, NAMES, st.integers(1, 4))
+    | st.builds(revoked, NAMES, NAMES, NAMES, st.integers(1, 4))
+    | st.builds(rolled_back, NAMES, NAMES, NAMES, st.integers(1, 4))
 )
 RECORD = st.builds(
     lambda fact, seq, agent, shared: written(fact, seq, agent=agent, fact_id=shared),

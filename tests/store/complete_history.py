@@ -62,9 +62,9 @@ def rewritten(history: History, url: str, change: Callable[[Fact], Fact | None])
 
             changed = write_record(fact, fact_id=record.id, agent=record.agent, seq=record.seq, stamp=record.stamp)
             target.append([changed], blocks)
-    secret = source.capture_key(history.served.capture_key)
-    if secret is not None:
-        target.keep_capture_key(history.served.capture_key, secret)
+    key = source.capture_key(history.served.capture_key)
+    if key is not None:
+        target.keep_capture_keys([key])
     return target
 
 

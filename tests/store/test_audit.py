@@ -74,7 +74,14 @@ def test_an_untouched_history_holds(tmp_path: Path, store_url: str) -> None:
     assert found.problems == ()
     assert (found.ok, found.entries, found.head) == (True, before.position, before.link.hex())
     assert history.deployment.store.head() == before, "an audit changes nothing"
-    assert found.as_dict() == {"ok": True, "entries": before.position, "head": before.link.hex(), "problems": []}
+    assert found.as_dict() == {
+        "ok": True,
+        "entries": before.position,
+        "head": before.link.hex(),
+        "root": history.deployment.store.ledger.tree().root(before.position).hex(),
+        "checkpoints": 0,
+        "problems": [],
+    }
 
 
 def test_an_empty_store_holds(tmp_path: Path) -> None:
@@ -232,6 +239,7 @@ def test_a_forged_promotion(history: History, field: str, value: object) -> None
 
 def test_a_promotion_that_rests_on_a_rejection(history: History) -> None:
     """Signed by the right key, and still wrong."""
+    from ion.clock import now_us
     from ion.decision.promotion import LEASE_US
     from ion.evidence import PromotionStatement, sign_statement
     from ion.facts import DecisionMade
@@ -248,8 +256,8 @@ def test_a_promotion_that_rests_on_a_rejection(history: History) -> None:
         decision=fact.envelope_digest,
         serial=2,
         cause=fact.decision,
-        issued=1,
-        lease_end=1 + LEASE_US,
+        issued=now_us(),
+        lease_end=now_us() + LEASE_US,
         on_lease_end="keep",
     )
     with deployment.store.command() as command:

@@ -299,7 +299,7 @@ def test_a_damaged_spool_does_not_prevent_an_answer(
         raise OSError("the disk is gone")
 
     assert history
-    monkeypatch.setattr("ion.agent.shipping.ship_all", fails)
+    monkeypatch.setattr("ion.agent.hands.ship_home", fails)
     assert run(["models", "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["models"]

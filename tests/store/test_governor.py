@@ -40,8 +40,7 @@ def pointer(deployment: Deployment) -> PromotionStatement:
 
 
 def gate(deployment: Deployment) -> Gate:
-    root = deployment.home.root
-    return Gate(pointer_path(root, SERVING), deployment.artifacts, deployment.trust, SERVING, root / "gate.json")
+    return deployment.gate()
 
 
 def always(verdict: Verdict) -> PolicySet:

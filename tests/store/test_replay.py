@@ -35,7 +35,7 @@ def replayed(history: History, prediction: PredictionId) -> Replayed:
 def recorded(history: History, score: float, *, model: str = "", inputs: tuple[float, ...] = ()) -> PredictionId:
     """Tell of a prediction with this score, by default for the first served row; returns its id."""
     deployment, epoch, key = history.deployment, new_id(), CaptureKey.generate()
-    deployment.store.keep_capture_key(key.key_id, key.secret)
+    deployment.store.keep_capture_keys([key])
     models = {"champion": model or history.trained.model}
     row = CapturedRow(inputs or history.served.inputs[0], score).to_text()
     block = seal([row], key, capture_aad(epoch, 0))
@@ -115,9 +115,15 @@ def test_an_input_that_was_not_captured(history: History) -> None:
     unavailable(history, served.predictions[0], "not-captured")
 
 
-def test_an_erased_key(history: History) -> None:
-    sql(history, "DELETE FROM ion_capture_key WHERE key = ?", history.served.capture_key)
-    unavailable(history, history.served.predictions[0], "key-erased")
+def test_an_erased_key_is_told_from_one_that_is_missing(history: History) -> None:
+    store, key = history.deployment.store, history.served.capture_key
+    kept = store.capture_key(key)
+    assert kept
+    sql(history, "DELETE FROM ion_capture_key WHERE key = ?", key)
+    unavailable(history, history.served.predictions[0], "key-missing")
+    store.keep_capture_keys([kept])
+    store.erase_capture_keys([key], reason="asked", by="ada")
+    unavailable(history, history.served.predictions[0], "erased")
 
 
 def test_a_block_that_is_gone_or_changed(history: History) -> None:

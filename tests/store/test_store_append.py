@@ -12,6 +12,7 @@ from ion.agent.spool import SpoolWriter
 from ion.canonical import digest_bytes
 from ion.clock import MAX_AHEAD_US, now_us
 from ion.errors import IonError
+from ion.evidence.captures import CaptureKey
 from ion.facts import (
     GOVERNANCE_ONLY,
     AlertRaised,
@@ -103,7 +104,7 @@ def test_the_same_fact_told_by_two_agents_counts_once(store: GovernanceStore) ->
     assert_whole(store)
 
 
-VALUES = {"str": "x", "int": 1, "bool": True, "Object": {}, "Sequence[Object]": [], "Sequence[str]": []}
+VALUES = {"str": "x", "int": 1, "int | None": 1, "bool": True, "Object": {}, "Sequence[Object]": [], "Sequence[str]": []}
 
 
 def any_fact(kind: type[Fact]) -> Fact:
@@ -204,10 +205,15 @@ def test_a_subject_at_its_longest_fits_every_index(store: GovernanceStore) -> No
 
 
 def test_capture_keys_can_be_kept_twice_and_are_gone_when_erased(store: GovernanceStore) -> None:
-    store.keep_capture_key("k", b"secret")
-    store.keep_capture_key("k", b"secret")
-    assert store.capture_key("k") == b"secret"
+    key = CaptureKey.generate("tag")
+    assert [store.keep_capture_keys([key]) for _ in range(2)] == [1, 0]
+    assert store.capture_key(key.key_id) == key
     assert store.capture_key("other") is None
+    fact = store.erase_capture_keys([key.key_id], reason="asked", by="ada")
+    assert fact is not None
+    assert fact.keys == [key.key_id]
+    assert store.capture_key(key.key_id) is None
+    assert store.erase_capture_keys([key.key_id], reason="asked", by="ada") is None
 
 
 def test_a_whole_history_folds_again_to_the_same(store_url: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.agent.code import code_state, project_of
+from ion.canonical import digest_bytes
 from ion.errors import IonError
 from ion.testing import committed_code
 
@@ -42,6 +43,32 @@ def test_without_git_the_digest_of_the_source_stands_in(project: Path) -> None:
     assert "commit" not in state
     (project / "gov_assets" / "inner" / "model.py").write_text("rate = 2\n")
     assert code_state(project, ("gov_assets",))["source_digest"] != state["source_digest"]
+
+
+def test_the_lock_file_is_named_where_there_is_one(project: Path) -> None:
+    assert "lock" not in code_state(project, ("gov_assets",))
+    (project / "requirements").mkdir()
+    (project / "requirements" / "main.txt").write_text("numpy==2.1.3\n")
+    assert code_state(project, ("gov_assets",))["lock"] == digest_bytes(b"numpy==2.1.3\n")
+
+
+@pytest.mark.parametrize(
+    ("remote", "told"),
+    [
+        ("https://user:secret@example.org/a/b.git?token=1", "https://example.org/a/b.git"),
+        ("ssh://git@example.org:2222/a.git", "ssh://example.org:2222/a.git"),
+        ("git@example.org:a/b.git", "ssh://example.org/a/b.git"),
+        ("/srv/git/a.git", ""),
+        ("../a.git", ""),
+        ("file:///srv/git/a.git", ""),
+        ("http://[::1", ""),
+    ],
+)
+def test_the_remote_is_named_without_secrets_and_paths_of_the_machine(project: Path, remote: str, told: str) -> None:
+    committed(project)
+    assert "remote" not in code_state(project, ("gov_assets",))
+    git(project, "remote", "add", "origin", remote)
+    assert code_state(project, ("gov_assets",)).get("remote", "") == told
 
 
 def test_a_committed_source_is_clean_and_a_changed_one_is_dirty(project: Path) -> None:

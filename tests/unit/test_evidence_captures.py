@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import stat
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ion.errors import IonError
-from ion.serving import CaptureKey, block_key_id, open_block, open_row, seal
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from ion.evidence.captures import MAGIC, MAX_ROWS, read_directory, row_key
+from ion.serving import CaptureKey, open_block, open_row, seal
+from ion.serving.capture import Lines, seal_lines
 
 KEY = CaptureKey("key-1", bytes(range(32)))
 ROWS = [f"{number},{number * 1.5},malignant" for number in range(1024)]
@@ -28,7 +26,10 @@ def failure(block: bytes, key: CaptureKey = KEY, aad: bytes = b"epoch:0") -> str
     return codes.pop()
 
 
-@given(st.lists(st.binary(max_size=50), max_size=200), st.binary(max_size=20))
+LINE = st.binary(max_size=50).filter(lambda row: b"\n" not in row)
+
+
+@given(st.lists(LINE, max_size=200), st.binary(max_size=20))
 @settings(deadline=None)
 def test_rows_come_back_in_order(rows: list[bytes], aad: bytes) -> None:
     block = seal(rows, KEY, aad)
@@ -56,7 +57,7 @@ def test_a_row_that_is_not_there_is_refused(index: int) -> None:
 
 def test_every_single_bit_flip_is_refused() -> None:
     block = seal(["1,2,3", "4,5,6"], KEY, b"epoch:0")
-    assert block_key_id(block) == "key-1"
+    assert row_key(block, 0) == "key-1"
     for position in range(len(block)):
         for bit in range(8):
             flipped = bytearray(block)
@@ -87,26 +88,74 @@ def test_one_row_of_1024_is_quick() -> None:
     assert sorted(taken)[len(taken) // 2] < 0.005
 
 
-def test_a_key_file_is_private_never_replaced_and_reads_back(tmp_path: Path) -> None:
-    key, path = CaptureKey.generate(), tmp_path / "keys" / "capture.json"
-    key.write(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert CaptureKey.read(path) == key
-    assert key.secret.hex() not in repr(key)
-    with pytest.raises(IonError) as error:
-        CaptureKey.generate().write(path)
-    assert error.value.code == "key-exists"
-    path.chmod(0o640)
-    with pytest.raises(IonError) as error:
-        CaptureKey.read(path)
-    assert error.value.code == "key-permissions"
-    with pytest.raises(IonError) as error:
-        CaptureKey.read(tmp_path / "absent")
-    assert error.value.code == "key-missing"
+OTHER = CaptureKey("key-2", bytes(range(32, 64)), "tag")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"format":"ion-capture-key/1","key_id":"a","secret":"00"}'])
-def test_other_bytes_are_no_key(data: bytes) -> None:
+@given(st.lists(st.tuples(LINE, st.integers(0, 5)), max_size=150))
+@settings(deadline=None)
+def test_rows_under_several_keys_come_back_in_order(rows: list[tuple[bytes, int]]) -> None:
+    keys = [CaptureKey.generate() for _ in range(6)]
+    block = seal([row for row, _ in rows], [keys[key] for _, key in rows], b"place")
+    assert open_block(block, keys, b"place") == [row for row, _ in rows]
+    for index, (row, key) in enumerate(rows):
+        assert row_key(block, index) == keys[key].key_id
+        assert open_row(block, keys[key], index, b"place") == row
+
+
+def test_without_its_key_a_row_is_closed_and_the_others_open() -> None:
+    block = seal(["a", "b", "c"], [KEY, OTHER, KEY], b"")
+    assert [open_row(block, KEY, index, b"") for index in (0, 2)] == [b"a", b"c"]
     with pytest.raises(IonError) as error:
-        CaptureKey.from_bytes(data)
-    assert error.value.code in {"bad-key", "bad-json"}
+        open_row(block, KEY, 1, b"")
+    assert error.value.code == "bad-capture"
+    with pytest.raises(IonError):
+        open_block(block, [KEY], b"")
+
+
+def test_every_bit_flip_of_a_block_with_several_keys_closes_a_row() -> None:
+    rows = [b"1,2,3", b"4,5,6", b"7,8,9"]
+    keys = [KEY, OTHER, KEY]
+    block = seal(rows, keys, b"epoch:0")
+    for position in range(len(block)):
+        for bit in range(8):
+            flipped = bytearray(block)
+            flipped[position] ^= 1 << bit
+            with pytest.raises(IonError):
+                open_block(bytes(flipped), [KEY, OTHER], b"epoch:0")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_reading_a_directory_fail_otherwise(data: bytes) -> None:
+    for block in (data, MAGIC + data, MAGIC + b"\x10\0\0\0" + data):
+        with suppress(IonError):
+            read_directory(block)
+
+
+def test_a_key_shows_no_secret_and_its_id_says_nothing_of_the_person() -> None:
+    first, second = CaptureKey.generate("tag"), CaptureKey.generate("tag")
+    assert first.key_id != second.key_id
+    assert first.secret.hex() not in repr(first)
+    with pytest.raises(IonError) as error:
+        CaptureKey("k", b"short")
+    assert error.value.code == "bad-key"
+
+
+def test_too_many_rows_for_one_block_are_refused() -> None:
+    with pytest.raises(IonError) as error:
+        seal([b""] * (MAX_ROWS + 1), KEY, b"")
+    assert error.value.code == "bad-capture"
+
+
+@pytest.mark.parametrize("rows", [["a\nb"], ["a\nb", "c"], ["a", "\n", "c"]])
+def test_a_row_with_a_line_end_is_refused(rows: list[str]) -> None:
+    with pytest.raises(IonError) as error:
+        seal(rows, KEY, b"")
+    assert error.value.code == "bad-capture"
+    with pytest.raises(IonError):
+        seal_lines([(KEY, Lines(b"1\n2\n3", 2))], bytes(2), b"")
+
+
+def test_columns_that_came_apart_are_put_together_when_they_are_read() -> None:
+    block = seal_lines([(KEY, Lines(b"1,2\n\n3,4\n0.5\n0.25\n1e-05", 3))], bytes(3), b"")
+    assert open_block(block, KEY, b"") == [b"1,2;0.5", b";0.25", b"3,4;1e-05"]
+    assert open_row(block, KEY, 2, b"") == b"3,4;1e-05"

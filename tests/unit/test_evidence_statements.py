@@ -38,6 +38,7 @@ DECISION = DecisionStatement(
     automatic=False,
     submitters=("carol",),
     approvals=(RequiredApprovals("approver", 2, (D3,)),),
+    formats=("onnx",),
 )
 PROMOTION = PromotionStatement(
     ion="patient_tests",
@@ -50,6 +51,7 @@ PROMOTION = PromotionStatement(
     issued=T,
     lease_end=T + 10,
     on_lease_end="keep",
+    revoked=(D3,),
 )
 
 
@@ -71,6 +73,7 @@ def test_the_decision_is_the_documented_summary() -> None:
                 "automatic": False,
                 "candidateRun": "run-1",
                 "expires": T + 10,
+                "formats": ["onnx"],
                 "ion": "patient_tests",
                 "node": "predictions",
                 "reasons": ["roc_auc 0.99 is at least 0.95"],
@@ -96,6 +99,7 @@ def test_the_promotion_is_the_documented_statement() -> None:
             "model": D1,
             "node": "predictions",
             "onLeaseEnd": "keep",
+            "revoked": [D3],
             "serial": 3,
         },
     }
@@ -116,7 +120,9 @@ def test_decisions_round_trip_and_only_approval_passes(verdict: str) -> None:
         {},
         {"action": "rollback"},
         {"action": "halt", "model": None, "decision": None},
-        {"action": "revoke", "decision": None},
+        {"action": "revoke", "model": D3, "decision": None},
+        {"revoked": ()},
+        {"revoked": (D2, D3)},
         {"on_lease_end": "stop"},
     ],
 )
@@ -128,12 +134,23 @@ def test_promotions_round_trip(changes: dict[str, object]) -> None:
 def test_a_renewal_keeps_the_identity_and_nothing_else_does() -> None:
     renewed = PROMOTION.renewed(T + 5, T + 20)
     assert renewed.identity == PROMOTION.identity
-    changes = [{"serial": 4}, {"model": D3}, {"decision": D3}, {"cause": "x"}, {"on_lease_end": "stop"},
+    changes = [{"serial": 4}, {"model": D2}, {"decision": D3}, {"cause": "x"}, {"on_lease_end": "stop"},
                {"node": "other"}, {"ion": "other"}, {"action": "rollback"}]  # fmt: skip
     identities = {replace(PROMOTION, **change).identity for change in changes}  # type: ignore[arg-type]
     assert len(identities - {PROMOTION.identity}) == len(changes)
     with pytest.raises(IonError):
         PROMOTION.renewed(T, T + 20)
+
+
+def test_a_renewal_may_name_more_revoked_models_and_never_fewer() -> None:
+    renewed = PROMOTION.renewed(T + 5, T + 20, [D2])
+    assert renewed.revoked == (D2, D3)
+    assert renewed.identity == PROMOTION.identity
+    with pytest.raises(IonError, match="revoked"):
+        PROMOTION.renewed(T + 5, T + 20, [D1])  # the model it would serve
+    withdrawn = replace(PROMOTION, action="revoke", model=D3, decision=None)
+    assert withdrawn.identity != replace(withdrawn, model=D2, revoked=(D2, D3)).identity
+    assert withdrawn.identity == withdrawn.renewed(T + 5, T + 20, [D2]).identity
 
 
 @pytest.mark.parametrize(
@@ -152,6 +169,11 @@ def test_a_renewal_keeps_the_identity_and_nothing_else_does() -> None:
         (PROMOTION, {"model": None}),
         (PROMOTION, {"action": "halt"}),
         (PROMOTION, {"action": "revoke"}),
+        (PROMOTION, {"revoked": (D3, D2)}),
+        (PROMOTION, {"revoked": (D3, D3)}),
+        (PROMOTION, {"revoked": ("sha256:x",)}),
+        (PROMOTION, {"revoked": (D1,)}),
+        (PROMOTION, {"action": "revoke", "decision": None}),
         (PROMOTION, {"serial": 0}),
         (PROMOTION, {"cause": ""}),
         (PROMOTION, {"lease_end": T}),
@@ -194,7 +216,8 @@ def test_a_field_that_is_missing_added_or_of_another_type_is_refused(
 ) -> None:
     payload = statement.to_payload()
     ours = ("predicate", "urn:dagster-ion:decision:v1")
-    lists = {(*ours, name, 0) for name in ("reasons", "submitters", "approvals")}  # of any length
+    lists = {(*ours, name, 0) for name in ("reasons", "submitters", "approvals", "formats")}  # of any length
+    lists.add(("predicate", "revoked", 0))
     lists.add((*ours, "approvals", 0, "envelopes", 0))
     for path in _leaves(payload)[1:]:
         wrong: list[object] = [{}, 1.5, True]

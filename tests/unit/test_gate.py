@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import ion.evidence.grounds as grounds_module
 import ion.serving.gate as gate_module
-from ion.evidence import ArtifactStore, Entry, Manifest, TrustRoot, create_key, load_signer, sign_statement
+import ion.serving.loading as loading_module
+from ion.evidence import ArtifactStore, Entry, Manifest, sign_statement
 from ion.serving import Admitted, Gate, Halted, Refused, write_pointer
-from ion.serving.acceptance import AcceptanceFile
-from tests.unit.test_gate_scene import DAY, DIGEST, NOW, Scene, linear_model
+from ion.serving.acceptance import Memory
+from ion.serving.memory_file import MemoryFile, Recollection
+from tests.unit.test_gate_scene import DAY, DECISION, DIGEST, NODE, NOW, Scene, key, linear_model, signer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+FOREIGN = signer_of(99)
 
 
 @pytest.fixture
@@ -64,9 +70,8 @@ def test_a_pipe_instead_of_a_pointer_is_refused_without_waiting(scene: Scene) ->
     refused(scene.gate(), "pointer", "not a regular file")
 
 
-def test_a_pointer_signed_with_a_foreign_key_is_refused(scene: Scene, tmp_path: Path) -> None:
-    create_key(tmp_path / "foreign.pem")
-    scene.point(signer=load_signer(f"file:{tmp_path}/foreign.pem"))
+def test_a_pointer_signed_with_a_foreign_key_is_refused(scene: Scene) -> None:
+    scene.point(signer=FOREIGN)
     refused(scene.gate(), "pointer", "no trusted key")
 
 
@@ -97,8 +102,8 @@ def test_a_lower_serial_is_refused_also_after_a_restart(scene: Scene) -> None:
     gate = scene.gate()
     admitted(gate)
     scene.point(scene.promotion(serial=4))
-    refused(gate, "serial", "lower than 5")
-    refused(scene.gate(), "serial", "lower than 5")
+    refused(gate, "promotion", "lower than 5")
+    refused(scene.gate(), "promotion", "lower than 5")
 
 
 def test_the_same_serial_with_other_content_is_refused(scene: Scene) -> None:
@@ -106,7 +111,7 @@ def test_the_same_serial_with_other_content_is_refused(scene: Scene) -> None:
     gate = scene.gate()
     admitted(gate)
     scene.point(scene.promotion(serial=5, cause="another", issued=NOW))
-    refused(gate, "serial", "other content")
+    refused(gate, "promotion", "other content")
 
 
 def test_a_lease_renewal_is_admitted_with_the_same_scorer(scene: Scene) -> None:
@@ -119,8 +124,8 @@ def test_a_lease_renewal_is_admitted_with_the_same_scorer(scene: Scene) -> None:
     assert after.pointer != before.pointer
     assert after.scorer is before.scorer
     scene.point(promotion)
-    refused(gate, "serial", "newer lease")
-    refused(scene.gate(), "serial", "newer lease")
+    refused(gate, "promotion", "newer lease")
+    refused(scene.gate(), "promotion", "newer lease")
 
 
 def test_a_refused_pointer_does_not_raise_the_serial(scene: Scene) -> None:
@@ -155,11 +160,11 @@ def test_a_damaged_state_refuses_and_a_running_gate_remembers(scene: Scene) -> N
     gate = scene.gate()
     admitted(gate)
     scene.state.write_bytes(scene.state.read_bytes()[:-5])
-    refused(gate, "serial", "damaged")
-    refused(scene.gate(), "serial", "damaged")
+    refused(gate, "trust", "damaged")
+    refused(scene.gate(), "trust", "damaged")
     scene.state.unlink()
     scene.point(scene.promotion(serial=4))
-    refused(gate, "serial", "lower than 5")
+    refused(gate, "promotion", "lower than 5")
     scene.point(scene.promotion(serial=5))
     admitted(gate)
     assert scene.state.exists()
@@ -168,9 +173,7 @@ def test_a_damaged_state_refuses_and_a_running_gate_remembers(scene: Scene) -> N
 def test_the_state_of_another_node_is_refused(scene: Scene) -> None:
     scene.point()
     admitted(scene.gate())
-    refused(scene.gate(node="patient_tests/elsewhere"), "node")
-    scene.point(scene.promotion(node="elsewhere"))
-    refused(scene.gate(node="patient_tests/elsewhere"), "serial", "gate's state is of")
+    refused(scene.gate(node="patient_tests/elsewhere"), "trust", "gate's state is of")
 
 
 def test_two_gates_with_one_state_never_go_back(scene: Scene) -> None:
@@ -181,7 +184,7 @@ def test_two_gates_with_one_state_never_go_back(scene: Scene) -> None:
     scene.point(scene.promotion(serial=8))
     admitted(one)
     write_pointer(scene.home / "two.json", old)
-    refused(two, "serial", "lower than 8")
+    refused(two, "promotion", "lower than 8")
 
 
 def test_a_state_that_cannot_be_written_refuses(scene: Scene) -> None:
@@ -197,7 +200,7 @@ def test_a_state_that_cannot_be_written_refuses(scene: Scene) -> None:
 def test_an_ended_lease_does_not_start_a_model(scene: Scene) -> None:
     scene.point()
     scene.now = NOW + DAY
-    refused(scene.gate(), "lease", "has ended")
+    refused(scene.gate(), "promotion", "the lease has ended")
 
 
 def test_an_ended_lease_keeps_the_model_where_declared_also_after_a_restart(scene: Scene) -> None:
@@ -231,7 +234,8 @@ def test_an_expired_decision_is_refused(scene: Scene) -> None:
     gate = scene.gate()
     admitted(gate)
     scene.now = NOW + 1000
-    refused(gate, "decision", "expired")
+    assert "the decision has expired" in halted(gate, "expiry").reason  # what serves, stops
+    halted(gate, "expiry")
     refused(scene.gate(), "decision", "expired")
 
 
@@ -241,7 +245,7 @@ def test_a_clock_set_back_does_not_bring_a_lease_or_a_decision_back(scene: Scene
     gate = scene.gate()
     admitted(gate)
     scene.point(scene.promotion(serial=2, decision=DIGEST, issued=NOW + 5000))  # refused, but its time was seen
-    refused(gate, "decision")
+    halted(gate, "expiry")
     scene.now = NOW - DAY
     scene.point(first)
     refused(scene.gate(), "decision", "expired")
@@ -271,7 +275,8 @@ def test_a_revocation_stops(scene: Scene) -> None:
     scene.point()
     gate = scene.gate()
     admitted(gate)
-    scene.point(scene.promotion(action="revoke", decision=None, serial=2))
+    withdrawn = scene.promotion()
+    scene.point(replace(withdrawn, action="revoke", decision=None, serial=2, revoked=(str(withdrawn.model),)))
     halted(gate, "revoke")
 
 
@@ -295,13 +300,12 @@ def test_a_decision_for_another_node_is_refused(scene: Scene, place: dict[str, s
     refused(scene.gate(), "decision", "the decision is for")
 
 
-def test_a_decision_signed_with_a_foreign_key_is_refused(scene: Scene, tmp_path: Path) -> None:
-    create_key(tmp_path / "foreign.pem")
-    foreign = load_signer(f"file:{tmp_path}/foreign.pem")
-    decision = scene.artifacts.put(sign_statement(scene.decision(), foreign))
+def test_a_decision_signed_with_a_foreign_key_is_refused(scene: Scene) -> None:
+    decision = scene.artifacts.put(sign_statement(scene.decision(), FOREIGN))
     scene.point(scene.promotion(decision=decision))
     refused(scene.gate(), "decision", "no trusted key")
-    assert isinstance(scene.gate(trust=TrustRoot((foreign.public, scene.signer.public))).admit(), Admitted)
+    scene.trust_in(key(DECISION), key(FOREIGN), version=2)
+    admitted(scene.gate())
 
 
 def test_a_promotion_is_no_decision(scene: Scene) -> None:
@@ -383,38 +387,55 @@ class Incomparable(str):
         return bool(_raise())
 
 
-def _broken_clock(scene: Scene, _: pytest.MonkeyPatch) -> Gate:
-    return scene.gate(clock=_raise)
+def accepted(scene: Scene) -> object:
+    """What the state file says was accepted last."""
+    return MemoryFile(scene.state, NODE).read().accepted
 
 
-def _broken_trust(scene: Scene, _: pytest.MonkeyPatch) -> Gate:
-    return scene.gate(trust=None)
-
-
-BREAKAGES = {
-    "trust": _broken_trust,
-    "pointer": lambda scene, patch: patch.setattr(gate_module, "read_pointer", _raise) or scene.gate(),
-    "node": lambda scene, patch: patch.setattr(gate := scene.gate(), "_node", Incomparable()) or gate,
-    "serial": lambda scene, patch: patch.setattr(AcceptanceFile, "read", _raise) or scene.gate(),
-    "lease": _broken_clock,
-    "decision": lambda scene, patch: patch.setattr(gate_module, "verify_decision", _raise) or scene.gate(),
-    "manifest": lambda scene, patch: patch.setattr(ArtifactStore, "get_manifest", _raise) or scene.gate(),
-    "artifact": lambda scene, patch: patch.setattr(ArtifactStore, "get_files", _raise) or scene.gate(),
-    "format": lambda scene, patch: patch.setattr(gate_module, "load_scorer", _raise) or scene.gate(),
-    "accept": lambda scene, patch: patch.setattr(AcceptanceFile, "record", _raise) or scene.gate(),
+Breakage = tuple[object, str, object]
+BREAKAGES: dict[str, Breakage] = {
+    "trust": (gate_module.Gate, "_believed", _raise),
+    "pointer": (gate_module, "read_pointer", _raise),
+    "approvals": (grounds_module, "_approved_until", _raise),
+    "decision": (grounds_module, "verify_decision", _raise),
+    "provenance": (grounds_module, "verify_provenance", _raise),
+    "manifest": (ArtifactStore, "get_manifest", _raise),
+    "artifact": (ArtifactStore, "get_files", _raise),
+    "format": (loading_module, "load_scorer", _raise),
+    "promotion": (Memory, "accepting", _raise),
+    "revocation": (Recollection, "is_revoked", _raise),
+    "accept": (MemoryFile, "update", _raise),
 }
 
 
-@pytest.mark.parametrize("step", BREAKAGES)
+@pytest.mark.parametrize("step", [*BREAKAGES, "node"])
+@pytest.mark.parametrize("before", ["nothing serves", "something serves"])
 def test_an_exception_at_any_step_is_a_refusal_at_that_step(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str, before: str
 ) -> None:
-    scene.point()
-    answer = BREAKAGES[step](scene, monkeypatch).admit()
-    assert isinstance(answer, Refused)
-    assert answer.step == step
+    gate = scene.gate()
+    if before == "something serves":
+        scene.point()
+        admitted(gate)
+        scene.files = {"model.json": linear_model(0.5)}
+    known = accepted(scene)
+    scene.point(scene.promotion(serial=2))
+    with monkeypatch.context() as patch:
+        if step == "node":
+            patch.setattr(gate, "_node", Incomparable("patient_tests/predictions"))
+        else:
+            where, name, planted = BREAKAGES[step]
+            patch.setattr(where, name, planted)
+        answer = gate.admit()
+    assert isinstance(answer, Refused | Halted), answer
+    if isinstance(answer, Refused):
+        assert answer.step == step
+    else:  # what cannot be judged does not go on
+        assert (before, step) == ("something serves", "revocation")
+        assert "refused at revocation" in answer.reason
     assert "/a/path" not in answer.reason
-    assert not scene.state.exists()
+    assert accepted(scene) == known
+    assert admitted(gate).serial == 2  # whatever it was, it leaves nothing behind
 
 
 def test_no_time_left_is_a_refusal(scene: Scene) -> None:
@@ -437,7 +458,7 @@ def test_slow_steps_run_into_the_deadline(scene: Scene, monkeypatch: pytest.Monk
     answer = scene.gate().admit(timeout=0.2)
     assert isinstance(answer, Refused)
     assert answer == Refused("artifact", "no time left")
-    assert not scene.state.exists()
+    assert accepted(scene) is None
 
 
 def test_threads_may_share_a_gate(scene: Scene) -> None:

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 START = (0, bytes(32))
 
 
-def fact(number: int) -> bytes:
-    return written(GapNoted(scope=f"s{number}", what="x", count=number, reason=""), number).raw
+def fact(number: int, agent: str = "agent-1") -> bytes:
+    return written(GapNoted(scope=f"s{number}", what="x", count=number, reason=""), number, agent=agent).raw
 
 
 def spooled(spool: Path, count: int, *, agent: str = "agent-1", close: bool = True) -> SpoolWriter:
     writer = SpoolWriter(spool, agent)
     for number in range(count):
-        writer.append(fact(number))
+        writer.append(fact(number, agent))
     if close:
         writer.close()
     return writer

@@ -79,6 +79,7 @@ class DagsterRuns:
             run = client.submit_job_execution(
                 "__ASSET_JOB",
                 repository_location_name="assets",
+                repository_name="__repository__",
                 run_config={"ops": {f"{ion}__{assets[-1]}": {"config": dict(config)}}} if config else {},
                 tags={"ion/demo": title},
                 asset_selection=[[ion, asset] for asset in assets],

@@ -7,14 +7,16 @@ import os
 import socket
 import sys
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ion.cli.deployment.processes import MARKER
 from ion.errors import IonError
+from ion.evidence.shared_secret import MLFLOW_STORAGE, shared_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ion.home import Home
@@ -29,7 +31,7 @@ class Service:
     """One process; ``ready`` returns whether it answers, and may raise OSError while it does not.
 
     ``wave`` orders the start: a wave starts when the one before is ready. What runs ``once`` is
-    ready when it has ended well.
+    ready when it has ended well. ``environment`` is for this process alone.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Service:
     wave: int = 0
     once: bool = False
     socket: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,17 @@ class Plan:
             "--default-artifact-root",
             (self.home.root / "mlflow-artifacts").as_uri(),
         )
-        return Service("mlflow", command, lambda: _answers(f"http://{HOST}:{port}/health"), wave=1)
+        environment = {
+            # So that it can tell the governance page, which is on this machine, what changes in its registry.
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            # By default it makes a key with every start, and could not read what it kept before.
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": shared_secret(self.home, MLFLOW_STORAGE) + "=",
+            "MLFLOW_WEBHOOK_CACHE_TTL": "5",
+            "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "5",
+        }
+        ready = partial(_answers, f"http://{HOST}:{port}/health")
+        return Service("mlflow", command, ready, wave=1, environment=environment)
 
     def _workspace(self) -> tuple[list[Service], dict[str, object]]:
         """Turn every Python module of workspace.yaml into a code server that all others share."""

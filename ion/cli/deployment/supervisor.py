@@ -120,7 +120,7 @@ class Supervisor:
         process = spawn(
             service.command,
             folder=self._plan.project,
-            environment=self._plan.environment,
+            environment={**self._plan.environment, **service.environment},
             log=self._log(service),
             tied=True,
         )

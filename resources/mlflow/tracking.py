@@ -1,7 +1,6 @@
-"""MLflow through dagster-mlflow: one tracked run per training run, and the registry as a mirror.
+"""MLflow through dagster-mlflow: one tracked run per training run.
 
-dagster-mlflow leaves its MLflow run RUNNING; here it ends with its true status. The registry shows
-what the governance store decided and decides nothing: its aliases have no author and no lock.
+dagster-mlflow leaves its MLflow run RUNNING; here it ends with its true status.
 """
 
 from __future__ import annotations
@@ -13,27 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
 from pydantic import PrivateAttr
 
 from ion.errors import IonError
 from ion.home import Home
+from resources.mlflow.server import client, reaching, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from mlflow import MlflowClient
-
-_SETTINGS = {
-    # A server that does not answer is reported in seconds; by default it takes minutes.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    # Nobody is told from here that this deployment exists.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +40,7 @@ class TrackedRun:
         """
         found = {"mlflow_run": self.run_id, "mlflow_experiment": self.experiment_id}
         server = self.tracking_uri if self.tracking_uri.startswith("http") else ""
-        pages = os.environ.get("ION_MLFLOW_URL") or _without_credentials(server)
+        pages = os.environ.get("ION_MLFLOW_URL") or without_credentials(server)
         if pages:
             found["mlflow_url"] = f"{pages.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         return found
@@ -61,7 +49,7 @@ class TrackedRun:
         """Log the parameters and metrics of the selected candidate."""
         import mlflow
 
-        with _reaching(self.tracking_uri):
+        with reaching(self.tracking_uri):
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
 
@@ -70,17 +58,17 @@ class TrackedRun:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        client = _client(self.tracking_uri)
-        with _reaching(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
+        registry = client(self.tracking_uri)
+        with reaching(self.tracking_uri), tempfile.TemporaryDirectory() as folder:
             for path, data in files.items():
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
             mlflow.log_artifacts(folder, "model")
             with suppress(MlflowException):  # it is there already; if not, the next call says why
-                client.create_registered_model(name)
-            source = client.get_run(self.run_id).info.artifact_uri + "/model"
-            version = client.create_model_version(name, source, self.run_id, tags=dict(tags), await_creation_for=0)
+                registry.create_registered_model(name)
+            source = registry.get_run(self.run_id).info.artifact_uri + "/model"
+            version = registry.create_model_version(name, source, self.run_id, tags=dict(tags), await_creation_for=0)
         return str(version.version)
 
 
@@ -123,7 +111,7 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
                 "MLflow tracks Dagster runs, and none is going on",
                 "give the resource to an asset",
             )
-        with _reaching(self.uri):
+        with reaching(self.uri):
             tracked = self._start(self._context, name, tags)
         import mlflow
 
@@ -133,7 +121,7 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
             with suppress(Exception):  # the first error is the one to report
                 mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-        with _reaching(self.uri):
+        with reaching(self.uri):
             mlflow.end_run("FINISHED")
 
     def _start(self, context: dg.InitResourceContext, name: str, tags: Mapping[str, str]) -> TrackedRun:
@@ -141,10 +129,10 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
 
         Left alone, dagster-mlflow gives all training assets of a Dagster run the same MLflow run.
         """
-        client = _client(self.uri)
-        found = client.get_experiment_by_name(self.experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(self.experiment, self._artifacts())
-        made = client.create_run(experiment_id, tags=dict(tags))
+        server = client(self.uri)
+        found = server.get_experiment_by_name(self.experiment)
+        experiment_id = found.experiment_id if found else server.create_experiment(self.experiment, self._artifacts())
+        made = server.create_run(experiment_id, tags=dict(tags))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # dagster-mlflow warns that it is beta each time it is imported
             from dagster_mlflow import mlflow_tracking
@@ -158,7 +146,7 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
                 "extra_tags": {},
             }
             next(resource_fn(context.replace_config(settings)))
-        client.set_tag(made.info.run_id, "mlflow.runName", name)  # it was named after Dagster's job
+        server.set_tag(made.info.run_id, "mlflow.runName", name)  # it was named after Dagster's job
         return TrackedRun(made.info.run_id, experiment_id, self.uri)
 
     def _artifacts(self) -> str | None:
@@ -166,63 +154,3 @@ class MlflowTracking(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
         if self.uri.startswith("http"):
             return None
         return (Home.find().root / "mlflow-artifacts").as_uri()
-
-
-def set_alias(registry_name: str, version: str, alias: str, *, tracking_uri: str = "") -> None:
-    """Make ``alias`` of a registered model name ``version``; saying it twice is harmless.
-
-    Raises:
-        IonError: ``mlflow-unreachable``, ``mlflow-refused``.
-    """
-    uri = tracking_uri or Home.find().mlflow_url
-    with _reaching(uri):
-        _client(uri).set_registered_model_alias(registry_name, alias, version)
-
-
-def alias_version(registry_name: str, alias: str, *, tracking_uri: str = "") -> str | None:
-    """Return the version that ``alias`` of a registered model names, or None.
-
-    Raises:
-        IonError: ``mlflow-unreachable``.
-    """
-    uri = tracking_uri or Home.find().mlflow_url
-    with _reaching(uri):
-        found = list(_client(uri).search_registered_models(f"name = '{registry_name}'"))
-        aliases = dict(found[0].aliases) if found else {}
-    return str(aliases[alias]) if alias in aliases else None
-
-
-def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _client(uri: str) -> MlflowClient:
-    """Return a client that gives up soon."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextmanager
-def _reaching(uri: str) -> Iterator[None]:
-    """Say what went wrong with the server, without its credentials."""
-    try:
-        yield
-    except IonError:
-        raise
-    except Exception as error:
-        where = _without_credentials(uri) if uri.startswith("http") else f"its {urlsplit(uri).scheme} store"
-        if getattr(error, "error_code", "INTERNAL_ERROR") != "INTERNAL_ERROR":
-            raise IonError(
-                "mlflow-refused",
-                f"MLflow at {where} said no: {str(error).splitlines()[0]}"[:300],
-                "look at the MLflow page; what governance decided is not affected",
-            ) from error
-        raise IonError(
-            "mlflow-unreachable",
-            f"MLflow at {where} does not answer ({type(error).__name__})",
-            "start it, or unset MLFLOW_TRACKING_URI to track in a file under the ION home",
-        ) from None  # the chain below is five exceptions that all say "refused"

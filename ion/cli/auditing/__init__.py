@@ -1,0 +1,1 @@
+"""The commands of ``ion audit``, one module each."""

@@ -1,0 +1,9 @@
+"""MLflow: one tracked run per training run, and its registry as a mirror, which is watched.
+
+The registry shows what the governance store decided and decides nothing: its aliases have no author and no lock.
+"""
+
+from resources.mlflow.registry import alias_version, look_at, mirror, set_alias
+from resources.mlflow.tracking import MlflowTracking, TrackedRun
+
+__all__ = ["MlflowTracking", "TrackedRun", "alias_version", "look_at", "mirror", "set_alias"]
