@@ -20,8 +20,8 @@ from ion.canonical import digest_bytes
 from ion.clock import Stamp, now_us
 from ion.evidence import ArtifactStore, EvidenceReference, TrustRoot, founded_trust, load_signer, load_trust, trust_file
 from ion.evidence.files import write_atomic
-from ion.evidence.keys import create_key
 from ion.evidence.grounds import PROVENANCE
+from ion.evidence.keys import create_key
 from ion.evidence.provenance import ProvenanceStatement, sign_provenance
 from ion.facts import DecisionMade, EpochClosed, EpochOpened, Fact, InputsCaptured, PredictionsCommitted
 from ion.home import Home
@@ -219,7 +219,7 @@ class Deployment:
         """What a gate of this deployment trusts."""
         return load_trust(self.home).root("decision")
 
-    def train(
+    def train(  # noqa: PLR0913 - what a training tells, by name
         self,
         *,
         weight: float = 1.0,
@@ -230,6 +230,7 @@ class Deployment:
         reported: Mapping[str, float] | None = None,
         materialized: bool = True,
         links: Mapping[str, str] | None = None,
+        submitter: str = "",
     ) -> Trained:
         """Tell everything one training tells, and ship it.
 
@@ -242,6 +243,7 @@ class Deployment:
             reported: metrics to report instead of the true ones.
             materialized: whether Dagster's event log shall hold the model.
             links: where other systems show the model.
+            submitter: who asked for the run.
         """
         from ion.serving.measure import measure
         from ion.serving.scorer import LINEAR_FORMAT
@@ -249,7 +251,9 @@ class Deployment:
         rows = patients(seed)
         heldout, model_file = rows.iloc[::3].reset_index(drop=True), linear_model(weight)
         state = {"git": True, "dirty": False, "commit": "c0ffee" * 6, "source_digest": digest_bytes(b"source")}
-        with self.client.node_run(TRAINER, kind="training", code=state if code is None else code) as run:
+        with self.client.node_run(
+            TRAINER, kind="training", code=state if code is None else code, submitter=submitter
+        ) as run:
             raw = run.dataset(f"{ION}/patients", rows, role="output", classification="pii", component="patients")
             run.use_dataset(raw, role="input", component="features")
             made = rows.assign(area=rows["area"] * 1.0, scaled=rows["radius"] / 10)
@@ -374,9 +378,13 @@ class Deployment:
         return taken.record(sign_approval(statement, signer)).id
 
     def govern(self, policy_set: Callable[[str], PolicySet] | None = None) -> list[Outcome]:
-        """Decide every undecided candidate, oldest first."""
-        governor = self.governor(policy_set)
-        return [o for c in self.store.candidates(undecided_only=True) for o in governor.consider(c)]
+        """Do what the policy sensor does: listen to people, then decide whatever is to be decided, oldest first."""
+        from ion.decision.listening import Listening
+
+        governor, listening = self.governor(policy_set), Listening()
+        listening.listen(governor)
+        waiting = [*self.store.candidates(undecided_only=True), *listening.about]
+        return [outcome for candidate in waiting for outcome in governor.consider(candidate)]
 
     def serve(
         self, rows: int = 5, *, capture: bool = True, closed: bool = True, subjects: Sequence[str] = ()

@@ -19,8 +19,7 @@ from ion.clock import now_us
 from ion.dagster.governing import open_governor
 from ion.dagster.reporting import report_decisions
 from ion.decision import Reason
-from ion.decision.standing_behind import stand_down_unsupported
-from ion.facts import ApprovalGiven, TrustChanged
+from ion.decision.listening import Listening
 from ion.home import Home
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def watch(
     over = over or threading.Event()
     home, taken = Home.find(), 0.0
     deadline = time.monotonic() + seconds
-    seen, people = -1, _people_of(home)
+    seen, listening = -1, _listening(home)
     waiting: list[Candidate] = []
     while True:
         if time.monotonic() - taken > HANDS_SECONDS:
@@ -160,9 +159,10 @@ def watch(
             taken = time.monotonic()
         head = governor.store.head().position
         if head != seen:
-            spoke = people.listen(governor)
-            waiting = [*governor.store.candidates(undecided_only=True), *people.about]
-        for candidate in _open(governor, waiting, all_of_them=seen < 0, spoke=head != seen and spoke):
+            spoke = listening.listen(governor)
+            waiting = [*governor.store.candidates(undecided_only=True), *listening.about]
+            _evaluations.problems += listening.take_problems()
+        for candidate in _open(governor, listening, waiting, all_of_them=seen < 0, spoke=head != seen and spoke):
             _evaluations.start(governor, candidate, PATIENCE_SECONDS)
         _evaluations.settle(governor, waiting, PATIENCE_SECONDS)
         if head != seen:
@@ -180,7 +180,9 @@ def _take_over(home: Home, governor: Governor) -> None:
             _evaluations.problems.append(problem)
 
 
-def _open(governor: Governor, candidates: list[Candidate], *, all_of_them: bool, spoke: bool) -> list[Candidate]:
+def _open(
+    governor: Governor, listening: Listening, candidates: list[Candidate], *, all_of_them: bool, spoke: bool
+) -> list[Candidate]:
     """Return those that may have become eligible, and those decided about whom people have said more.
 
     The end of a run and Dagster's event come after candidates, so a young one is asked again and again.
@@ -191,62 +193,14 @@ def _open(governor: Governor, candidates: list[Candidate], *, all_of_them: bool,
         if not candidate.verdict:
             young = all_of_them or governor.store.record_at(candidate.position).stamp.us > limit
             found += [candidate] if young else []
-        elif (all_of_them or spoke) and _waits(governor, candidate):
-            found.append(candidate)
+        elif all_of_them or spoke:
+            found += [candidate] if listening.waits(governor, candidate) else []
     return found
 
 
-def _waits(governor: Governor, candidate: Candidate) -> bool:
-    try:
-        return governor.waits(candidate)
-    except Exception as error:  # noqa: BLE001 - one broken policy set holds up nobody else's decision
-        if (problem := f"{candidate.model[:19]}…: {error}") not in _evaluations.problems:
-            _evaluations.problems.append(problem)
-        return False
-
-
-@dataclass(slots=True)
-class People:
-    """Listens to what people say: whom it concerns is decided again, and what they no longer stand behind stands down.
-
-    Args:
-        heard: position of the newest word, or change of who may speak, that was listened to.
-        about: decided candidates that are to be decided again.
-    """
-
-    heard: int = 0
-    about: list[Candidate] = field(default_factory=list)
-
-    def listen(self, governor: Governor) -> bool:
-        """Take in what was said since; returns whether there was anything."""
-        store = governor.store
-        self.about = [candidate for candidate in self.about if _waits(governor, candidate)]
-        said = [store.find(kind, limit=1, newest_first=True) for kind in (ApprovalGiven, TrustChanged)]
-        newest = max((found[0].position for found in said if found), default=0)
-        if newest <= self.heard or governor.trust is None:
-            return False
-        about = {record.fact.model for record in store.find(ApprovalGiven, after=self.heard)}
-        try:
-            stood_down = stand_down_unsupported(store, governor.promotions, governor.trust.read())
-        except Exception as error:  # noqa: BLE001 - the gate refuses such models by itself; the next look tries again
-            _evaluations.problems.append(f"standing down: {error}")
-            return True
-        about.update(current.model for current in stood_down)
-        known = {(candidate.model, candidate.run) for candidate in self.about}
-        self.about += [
-            candidate
-            for candidate in store.candidates()
-            if candidate.model in about
-            and candidate.verdict not in {"", "defer"}  # those are looked at anyway
-            and (candidate.model, candidate.run) not in known
-        ]
-        self.heard = newest
-        return True
-
-
-_people: dict[Home, People] = {}
-
-
-def _people_of(home: Home) -> People:
+def _listening(home: Home) -> Listening:
     """Return who listens for a deployment, as long as this process lives: what was heard is not heard again."""
-    return _people.setdefault(home, People())
+    return _listens.setdefault(home, Listening())
+
+
+_listens: dict[Home, Listening] = {}

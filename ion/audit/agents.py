@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ion.records import Record
+
+
+_ALL = 1 << 63
+"""Beyond every sequence number: what a gap explains that names none."""
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class Agents:
     def __init__(self, acknowledged: Mapping[str, int]) -> None:
         self._acknowledged = acknowledged
         self._numbers: dict[str, _Numbers] = {}
-        self._explained: set[str] = set()
+        self._explained: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self._governance = ""
         self._problems: list[Problem] = []
 
@@ -60,7 +65,9 @@ class Agents:
             message = f"agent {record.agent} has told fact {record.seq} before"
             self._problems.append(Problem(position, "duplicated", message))
         if isinstance(record.fact, GapNoted):
-            self._explained.add(record.fact.scope)
+            gap = record.fact
+            whole = gap.first is None or gap.last is None
+            self._explained[gap.scope].append((0, _ALL) if whole else (gap.first or 0, gap.last or 0))
         if isinstance(record.fact, GOVERNANCE_ONLY):
             # Only the store itself records what governance does, so all such facts have one author.
             self._governance = self._governance or record.agent
@@ -71,7 +78,7 @@ class Agents:
     @property
     def holes(self) -> bool:
         """Whether facts are missing in the middle that no gap fact explains."""
-        return any(numbers.holes and agent not in self._explained for agent, numbers in self._numbers.items())
+        return any(self._unexplained(agent) for agent in self._numbers)
 
     @property
     def cut(self) -> bool:
@@ -81,10 +88,8 @@ class Agents:
     def problems(self) -> list[Problem]:
         """Return holes that no gap fact explains, lost acknowledged facts, repeated numbers and foreign decisions."""
         problems: list[Problem] = []
-        for agent, numbers in self._numbers.items():
-            if agent in self._explained:
-                continue
-            for first, (after, position) in sorted(numbers.holes.items()):
+        for agent in self._numbers:
+            for first, after, position in self._unexplained(agent):
                 told = f"{after - first} facts before sequence {after} are missing, no gap fact says why"
                 problems.append(Problem(position, "sequence-hole", f"agent {agent}: {told}"))
         for agent, newest in self._acknowledged.items():
@@ -92,6 +97,18 @@ class Agents:
                 message = f"agent {agent} was acknowledged up to {newest}, the store holds up to {self._told(agent)}"
                 problems.append(Problem(0, "acknowledged-missing", message))
         return problems + self._problems
+
+    def _unexplained(self, agent: str) -> list[tuple[int, int, int]]:
+        """Return the holes that gap facts do not explain wholly: first missing, number after, position of that."""
+        found: list[tuple[int, int, int]] = []
+        for first, (after, position) in sorted(self._numbers[agent].holes.items()):
+            missing = first
+            for start, end in sorted(self._explained[agent]):
+                if start <= missing <= end:
+                    missing = end + 1
+            if missing < after:
+                found.append((first, after, position))
+        return found
 
     def _told(self, agent: str) -> int:
         """Return the highest number of an agent, -1 for none."""

@@ -26,7 +26,7 @@ from ion.facts import (
     RolledBack,
     TrustChanged,
 )
-from ion.graph.signed import decision_problem, halt_problem, promotion_problem
+from ion.graph.signed import decision_problem, promotion_problem, stop_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ class Attestor:
                 signed_change(fact, trust.root("decision"))
                 problem = ""
             case NodeHalted():
-                problem = halt_problem(fact, trust.root("decision"))
+                problem = stop_problem(fact, trust.root("decision"))
             case PolicySetPublished():
                 problem = publication_problem(fact, trust.root("decision"))
             case _:

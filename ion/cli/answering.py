@@ -83,6 +83,11 @@ def when(text: object) -> str:
     return f"{str(text)[:10]} {str(text)[11:19]}" if text else ""
 
 
+def items(value: object) -> list[object]:
+    """Return the members of a JSON list; none of anything else."""
+    return list(value) if isinstance(value, list | tuple) else []
+
+
 def did_not_hold() -> None:
     """End the command with exit code 1."""
     click.get_current_context().exit(1)

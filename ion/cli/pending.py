@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ion.cli.answering import console, json_option, opened, print_json, short, shown, when
+from ion.cli.answering import console, items, json_option, opened, print_json, short, shown, when
 
 if TYPE_CHECKING:
     from ion.graph.pending import Waiting
@@ -39,11 +39,7 @@ def command(node: str, person: str, *, as_json: bool) -> None:
 
 
 def _may(waiting: Waiting, person: str) -> bool:
-    return not person or any(person in _names(rule["may"]) for rule in waiting.asked)
-
-
-def _names(value: object) -> list[str]:
-    return [str(name) for name in value] if isinstance(value, list | tuple) else []
+    return not person or any(person in items(rule["may"]) for rule in waiting.asked)
 
 
 def _print(waiting: Waiting) -> None:
@@ -52,13 +48,14 @@ def _print(waiting: Waiting) -> None:
     head = f"{short(waiting.model)}  {waiting.name}  {what} at {waiting.node}"
     out.print(shown(head), style="yellow", soft_wrap=True)
     told = waiting.as_dict()
-    out.print(shown(f"              since {when(told['since'])}"), soft_wrap=True)
+    ends = f", rejected if not approved before {when(told['until'])}" if told["until"] else ""
+    out.print(shown(f"              since {when(told['since'])}{ends}"), soft_wrap=True)
     for reason in waiting.reasons:
         mark = {"approve": "✓", "reject": "✗"}.get(str(reason.get("verdict")), "…")
         out.print(shown(f"              {mark} {reason.get('policy')}: {reason.get('message')}"), soft_wrap=True)
     for rule in waiting.asked:
-        approved = ", ".join(_names(rule["approved"])) or "nobody yet"
-        may = ", ".join(_names(rule["may"])) or "nobody: `ion trust add` names people"
+        approved = ", ".join(map(str, items(rule["approved"]))) or "nobody yet"
+        may = ", ".join(map(str, items(rule["may"]))) or "nobody: `ion trust add` names people"
         line = f"              {rule['quorum']} in the role {rule['role']}: {approved}; may still sign: {may}"
         out.print(shown(line), soft_wrap=True)
     out.print(shown(f"              {waiting.command}"), soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ion.cli.answering import Opened, console, opened, print_json, short, shown, when
+from ion.cli.answering import Opened, console, did_not_hold, items, opened, print_json, short, shown, when
 from ion.cli.signing import person_signer, time_of
 from ion.clock import now_us, rfc3339
 from ion.errors import IonError
@@ -62,7 +62,7 @@ def speak(speech: Speech, *, only_print: bool, yes: bool, as_json: bool) -> None
     """Sign what a person says, and record it or print it.
 
     Raises:
-        IonError: ``unknown-model``, ``unknown-person``, ``bad-time``, ``approval-refused``, and codes of the key.
+        IonError: ``unknown-model``, ``unknown-person``, ``bad-time``, and codes of the key.
     """
     from ion.evidence import load_trust
     from ion.evidence.approvals import sign_approval
@@ -74,6 +74,7 @@ def speak(speech: Speech, *, only_print: bool, yes: bool, as_json: bool) -> None
         return
     with opened() as asked:
         from ion.graph import find_model
+        from ion.graph.pending import counted
 
         trust = load_trust(asked.home)
         statement = _statement(speech, find_model(asked.store, speech.model), speech.person or _person(trust, signer))
@@ -84,8 +85,15 @@ def speak(speech: Speech, *, only_print: bool, yes: bool, as_json: bool) -> None
         if only_print:
             click.echo(b64encode(envelope).decode())
             return
-        _record(asked, trust, envelope)
-    told = {
+        try:
+            _record(asked, trust, envelope)
+        except IonError as error:
+            if error.code != "approval-refused":
+                raise
+            _refused(error, as_json=as_json)
+            return
+        stands = counted(asked.store, trust, statement.model, statement.address)
+    told: dict[str, object] = {
         "approval": statement.id,
         "word": statement.word,
         "model": statement.model,
@@ -94,13 +102,33 @@ def speak(speech: Speech, *, only_print: bool, yes: bool, as_json: bool) -> None
         "key": signer.public.key_id,
         "reason": statement.reason,
         "until": rfc3339(statement.until),
+        "asked": stands,
     }
     if as_json:
         print_json(told)
     else:
-        word = {"approve": "approves", "reject": "rejects", "withdraw": "withdraws what was said about"}[statement.word]
-        line = f"{statement.person} {word} {short(statement.model)} for {statement.address}: {statement.reason}"
-        console().print(shown(line), soft_wrap=True, style="red" if statement.word == "reject" else "green")
+        _print(statement, stands)
+
+
+def _print(statement: ApprovalStatement, stands: list[dict[str, object]]) -> None:
+    out = console()
+    word = {"approve": "approves", "reject": "rejects", "withdraw": "withdraws what was said about"}[statement.word]
+    line = f"{statement.person} {word} {short(statement.model)} for {statement.address}: {statement.reason}"
+    out.print(shown(line), soft_wrap=True, style="red" if statement.word == "reject" else "green")
+    for each in stands:
+        names = ", ".join(map(str, items(each["approved"]))) or "nobody yet"
+        out.print(shown(f"  {each['quorum']} in the role {each['role']}: {names}"), soft_wrap=True)
+        for reason in items(each["not_counted"]):
+            out.print(shown(f"  not counted: {reason}"), style="yellow", soft_wrap=True)
+
+
+def _refused(error: IonError, *, as_json: bool) -> None:
+    """Say that a statement was looked at and does not count: an answer, not a wrong use of the command."""
+    if as_json:
+        print_json({"error": error.as_dict()})
+    else:
+        click.echo(f"ion: {error}", err=True)
+    did_not_hold()
 
 
 def _record(asked: Opened, trust: Trust, envelope: bytes) -> None:

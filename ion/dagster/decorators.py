@@ -164,7 +164,7 @@ def training(
     return decorate
 
 
-def inference(
+def inference(  # noqa: PLR0913 - what a declaration says, by name
     *,
     ion: str,
     model: str,

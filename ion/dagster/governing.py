@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ion.evidence.keys import Signer
     from ion.facts import ModelRecorded, NodeRunStarted
     from ion.home import Home
-    from ion.store import GovernanceStore
 
 _LOOK_BACK = 100
 _DATA_VERSION = "dagster/data_version"

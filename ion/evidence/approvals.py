@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 APPROVAL_TYPE = "urn:dagster-ion:approval:v1"
 MAX_REASON = 2000
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 Word = Literal["approve", "reject", "withdraw"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -27,7 +29,7 @@ class ApprovalStatement:
     """What a person says about a model for a node. Times are microseconds UTC.
 
     Args:
-        id: unique; the same statement sent twice is one.
+        id: unique, at most 64 letters, digits, ``.``, ``_`` and ``-``; the same statement sent twice is one.
         ion: the ION.
         node: the node within it where the model would serve.
         model: model version (manifest digest), the statement's subject.
@@ -53,7 +55,8 @@ class ApprovalStatement:
         checked_node(f"{self.ion}/{self.node}")
         check(is_digest(self.model), "a digest is not a sha256 digest")
         check(self.word in WORDS, "unknown word")
-        check(bool(self.id and self.person and self.reason.strip()), "a name or the reason is empty")
+        check(bool(_ID.match(self.id)), "its id is none: letters, digits, '.', '_' and '-', at most 64")
+        check(bool(self.person and self.reason.strip()), "a name or the reason is empty")
         check(len(self.reason) <= MAX_REASON, f"the reason is longer than {MAX_REASON} characters")
         check(0 <= self.issued < self.until <= MAX_INTEGER, "it ends before it was issued")
 

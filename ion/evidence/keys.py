@@ -20,7 +20,6 @@ from securesystemslib.signer import Signer as Backend  # type: ignore[attr-defin
 from ion.errors import IonError
 from ion.evidence.files import read_regular, write_new
 from ion.evidence.public_keys import MAX_KEY_BYTES, PublicKey, load_public, write_public
-from ion.evidence.sealed_key import sealed_pkcs8
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -64,14 +63,21 @@ def create_key(path: Path, passphrase: str = "") -> PublicKey:
         IonError: ``key-exists``; a key is never replaced.
     """
     private = Ed25519PrivateKey.generate()
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    open_pem = private.private_bytes(encoding, form, serialization.NoEncryption())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        write_new(path, sealed_pkcs8(private, passphrase) if passphrase else open_pem, mode=0o600)
+        write_new(path, _pem(private, passphrase), mode=0o600)
     except FileExistsError as error:
         raise IonError("key-exists", f"there is a key at {path}", "load it; move it away to make another") from error
     return PublicKey.of(private.public_key())
+
+
+def _pem(private: Ed25519PrivateKey, passphrase: str) -> bytes:
+    if passphrase:
+        from ion.evidence.sealed_key import sealed_pkcs8
+
+        return sealed_pkcs8(private, passphrase)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return private.private_bytes(encoding, form, serialization.NoEncryption())
 
 
 def load_signer(uri: str, ask: Ask | None = None) -> Signer:

@@ -75,7 +75,8 @@ class TrustPlace:
             days: how long it is to hold from now on; by default as long as the one before.
 
         Raises:
-            IonError: ``wrong-root``, ``trust-expired`` without ``days``, what ``change`` raises, and as `read`.
+            IonError: ``wrong-root``, ``trust-expired`` without ``days``, ``trust-unwritable``, what ``change`` raises,
+                and as `read`.
         """
         with self._alone():
             if self.root.exists() and load_public(self.root) != signer.public:
@@ -109,7 +110,7 @@ class TrustPlace:
             self._is_pinned(signer.public)
             trust = _verified(sign_trust(next_version(before, before, days), signer), signer.public)
             self._pin(signer.public)  # in between readers find no trust, and deny
-            write_atomic(self.document, trust.envelope)
+            self._put(trust.envelope)
             return trust
 
     def install(self, envelope: bytes, root: PublicKey | None = None) -> Trust:
@@ -131,7 +132,7 @@ class TrustPlace:
                 raise IonError("trust-older", message, "have the root sign a newer one")
             if root is not None:
                 self._pin(root)
-            write_atomic(self.document, envelope)
+            self._put(envelope)
             return trust
 
     def _version(self) -> int:
@@ -145,12 +146,26 @@ class TrustPlace:
 
     def _write(self, document: TrustDocument, signer: Signer) -> Trust:
         trust = _verified(sign_trust(document, signer), signer.public)
-        write_atomic(self.document, trust.envelope)
+        self._put(trust.envelope)
         return trust
 
+    def _put(self, envelope: bytes) -> None:
+        try:
+            write_atomic(self.document, envelope)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> IonError:
+        hint = "only who may write the deployment's trust/ changes it; a copy elsewhere: --trust FILE"
+        return IonError("trust-unwritable", f"cannot write {self.document}: {error.strerror}", hint)
+
     def _pin(self, root: PublicKey) -> None:
-        if not self._is_pinned(root):
+        if self._is_pinned(root):
+            return
+        try:
             write_public(self.root, root)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _is_pinned(self, root: PublicKey) -> bool:
         """Say whether the root is this one already.
@@ -168,8 +183,11 @@ class TrustPlace:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the folder's lock: two changes at once would sign the same version twice."""
-        self.document.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.document.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.document.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.document.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -148,6 +148,8 @@ def _(fact: NodeHalted) -> tuple[str, str]:
 
 @happening.register
 def _(fact: MirrorUpdated) -> tuple[str, str]:
+    if not fact.version:
+        return fact.cause, f"{fact.registry} alias {fact.alias} of {fact.name} taken away"
     return fact.cause, f"{fact.registry} alias {fact.alias} set to {fact.name} {fact.version}"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.clock import now_us, rfc3339
+from ion.clock import rfc3339
 from ion.decision.people import NO_OF_ANY
+from ion.decision.reopening import asked_by, governance_now
 from ion.decision.spoken import approvals_given, submitters_of
 from ion.evidence.quorum import standing
 from ion.evidence.trust import identity
@@ -15,6 +16,7 @@ from ion.facts import DecisionMade, ModelRecorded, NodeRunStarted, ReviewDrawn
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from ion.evidence.quorum import ApprovalRule, Standing
     from ion.evidence.trust import Trust
     from ion.graph.inquiry import Answer
     from ion.store import GovernanceStore
@@ -76,6 +78,35 @@ def pending(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:
     return sorted(found, key=lambda waiting: waiting.since)
 
 
+def counted(store: GovernanceStore, trust: Trust, model: str, node: str) -> list[Answer]:
+    """Return how what people said about a model for ``ion/node`` counts now, by each rule of the newest decision."""
+    newest = [r.fact for r in store.find(DecisionMade, model, newest_first=True) if r.fact.node == node]
+    found = [_standing(store, trust, newest[0], rule) for rule in asked_by(newest[0])] if newest else []
+    return [
+        {
+            "role": each.rule.role,
+            "quorum": each.rule.quorum,
+            "approved": [given.statement.person for given in each.approved],
+            "rejected": [given.statement.person for given in each.rejected],
+            "not_counted": list(each.ignored),
+        }
+        for each in found
+    ]
+
+
+def _standing(store: GovernanceStore, trust: Trust, decided: DecisionMade, rule: ApprovalRule) -> Standing:
+    started = store.latest(NodeRunStarted, decided.run)
+    return standing(
+        approvals_given(store, trust, decided.model, decided.node),
+        trust,
+        rule,
+        model=decided.model,
+        node=decided.node,
+        at=governance_now(store, trust),
+        submitters=submitters_of(started.fact) if started else (),
+    )
+
+
 def _deferred(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:
     found: list[Waiting] = []
     for candidate in store.candidates(undecided_only=True):
@@ -95,27 +126,13 @@ def _drawn(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:
     """Return the automatic approvals drawn for review on which nobody in the role has said anything since."""
     found: list[Waiting] = []
     for record in store.find(ReviewDrawn):
-        drawn = record.fact
-        decided = store.latest(DecisionMade, drawn.decision)
-        if decided is not None and not _reviewed(store, trust, drawn, decided.fact):
+        decided = store.latest(DecisionMade, record.fact.decision)
+        if decided is None:
+            continue
+        looked = _standing(store, trust, decided.fact, NO_OF_ANY) if trust else None
+        if looked is None or not (looked.approved or looked.rejected):
             found.append(_waiting(store, trust, decided.fact, "review", record.us))
     return found
-
-
-def _reviewed(store: GovernanceStore, trust: Trust | None, drawn: ReviewDrawn, decided: DecisionMade) -> bool:
-    if trust is None:
-        return False
-    started = store.latest(NodeRunStarted, decided.run)
-    found = standing(
-        approvals_given(store, trust, drawn.model, drawn.node),
-        trust,
-        NO_OF_ANY,
-        model=drawn.model,
-        node=drawn.node,
-        at=now_us(),
-        submitters=submitters_of(started.fact) if started else (),
-    )
-    return bool(found.approved or found.rejected)
 
 
 def _waiting(store: GovernanceStore, trust: Trust | None, decided: DecisionMade, kind: str, since: int) -> Waiting:

@@ -13,12 +13,16 @@ from ion.evidence.trust import load_trust
 from ion.facts import ModelRevoked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from ion.evidence.statements import DecisionStatement
     from ion.evidence.trust import Trust
     from ion.evidence.trust_root import TrustRoot
     from ion.facts import DecisionMade, NodeHalted, Promoted, RolledBack
     from ion.home import Home
+
+APPROVAL = "ion:approval:"
+"""How the evidence of a decision names what somebody signed: ``ion:approval:<person>:<id>``."""
 
 
 def trusted(home: Home) -> TrustRoot | str:
@@ -56,7 +60,7 @@ def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
         "evidence": {item.uri: item.digest for item in statement.evidence},
         "expires": statement.expires,
         "automatic": statement.automatic,
-        "approvals": [each.to_json() for each in statement.approvals],
+        "approvals": [{**each.to_json(), "people": _people(statement, each.envelopes)} for each in statement.approvals],
     }
     told = {
         "node": fact.node,
@@ -69,9 +73,15 @@ def decision_problem(fact: DecisionMade, trust: TrustRoot) -> str:
         "evidence": {f"ion:{name}": digest for name, digest in fact.evidence.items()},
         "expires": fact.expires,
         "automatic": fact.automatic,
-        "approvals": [{name: value for name, value in each.items() if name != "people"} for each in fact.approvals],
+        "approvals": [dict(each) for each in fact.approvals],
     }
     return _difference(told, signed)
+
+
+def _people(statement: DecisionStatement, envelopes: Sequence[str]) -> list[str]:
+    """Return whose approvals these are, as the signed evidence names them."""
+    named = {item.digest: item.uri.rpartition(":")[0] for item in statement.evidence if item.uri.startswith(APPROVAL)}
+    return [named.get(digest, "").removeprefix(APPROVAL) for digest in envelopes]
 
 
 def promotion_problem(fact: Promoted | RolledBack, trust: TrustRoot, decision: DecisionMade | None) -> str:

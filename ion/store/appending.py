@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from ion.canonical import digest_bytes
 from ion.clock import now_us
-from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact
+from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact, GapNoted
 from ion.ids import new_id, observed_id
 from ion.ledger import link
 from ion.records import Record, write_record
@@ -52,6 +52,8 @@ class Append:
             if refusal:
                 conflicts += 1
                 self._alert(record.agent, *refusal, about=record.digest)
+                if refusal[0] == "forbidden-fact":
+                    self._refused(record)
             else:
                 fresh.append(record)
                 raws[record.agent, record.seq] = record.raw
@@ -114,6 +116,20 @@ class Append:
         identity = observed_id("alert", scope, alert, about)
         if not self._ids_known({identity}):
             self.own(AlertRaised(scope=scope, alert=alert, message=message), identity)
+
+    def _refused(self, record: Record) -> None:
+        """Explain the hole that a refused record leaves in its agent's numbers, once."""
+        identity = observed_id("refused", record.agent, str(record.seq))
+        if not self._ids_known({identity}):
+            gap = GapNoted(
+                scope=record.agent,
+                what="refused facts",
+                count=1,
+                reason=f"an agent may not tell a {type(record.fact).__name__}",
+                first=record.seq,
+                last=record.seq,
+            )
+            self.own(gap, identity)
 
     def _raws_of(self, records: Sequence[Record]) -> dict[tuple[str, int], bytes]:
         found: dict[tuple[str, int], bytes] = {}

@@ -15,6 +15,7 @@ from ion.facts import (
     DatasetRecorded,
     DecisionMade,
     ModelRecorded,
+    ModelRevoked,
     NodeRunEnded,
     NodeRunStarted,
     ParamRecorded,
@@ -47,6 +48,7 @@ class CatalogueRow:
     metrics: Mapping[str, object]
     verdict: str
     serving: Sequence[str]
+    revoked: Sequence[str]
     predictions: int
 
 
@@ -112,6 +114,7 @@ class ModelView:
     serving: Sequence[str]
     uses: Sequence[Use]
     waiting: Sequence[Waiting]
+    revoked: Sequence[ModelRevoked]
 
     @property
     def predictions(self) -> int:
@@ -137,6 +140,7 @@ def catalogue(store: GovernanceStore, tally: Tally, nodes: Sequence[str]) -> lis
                     fact.metrics,
                     candidate.verdict,
                     where,
+                    sorted({r.fact.node for r in store.find(ModelRevoked, candidate.model)}),
                     tally.total(candidate.model, candidate.run),
                 )
             )
@@ -157,7 +161,8 @@ def model_view(store: GovernanceStore, home: Home, tally: Tally, nodes: Sequence
     trust, people = trusted(home), people_of(home)
     makings = [_making(store, trust, people, record) for record in recorded]
     waiting = [each for each in pending(store, people) if each.model == digest]
-    return ModelView(digest, makings, serving, tally.uses(digest), waiting)
+    revoked = [record.fact for record in store.find(ModelRevoked, digest)]
+    return ModelView(digest, makings, serving, tally.uses(digest), waiting, revoked)
 
 
 def _making(

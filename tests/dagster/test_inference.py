@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from ion.facts import (
     NodeRunEnded,
     PredictionsCommitted,
     Promoted,
+    RolledBack,
     SignatureRecorded,
     StatisticsRecorded,
 )
@@ -218,6 +220,68 @@ def test_a_halted_node_serves_nothing(scene: Scene) -> None:
     keeper.halt("ward/scores", reason="too many false alarms", by="test")
     assert "the gate refused" in failure(scene.served(ion))
     assert [fact.step for fact in scene.facts(AdmissionRefused)] == ["halt"]
+
+
+def test_a_model_revoked_while_it_scores_commits_nothing(scene: Scene) -> None:
+    """A batch under way ends within two seconds; the next one does not start."""
+    promoted(scene)
+    (cause,) = scene.facts(Promoted)
+    keeper = open_promotions(scene.home, scene.store, decision_signer(scene.home))
+    took: list[float] = []
+
+    @inference(ion="ward", model="recommender", classification="pii")
+    def scores(scorer: ion.Scorer) -> pd.DataFrame:
+        scorer.score_row([1.0, 2.0, 3.0])
+        keeper.revoke("ward/scores", cause.model, reason="mislabelled rows", by="test")
+        began = time.monotonic()
+        try:
+            while time.monotonic() < began + 30:
+                scorer.score_row([1.0, 2.0, 3.0])
+        finally:
+            took.append(time.monotonic() - began)
+        raise AssertionError("it was never told")
+
+    assert "at step revoke" in failure(scene.run([scores]))
+    assert max(took) < 2.0
+    (opened,) = scene.facts(EpochOpened)
+    assert [fact.reason for fact in scene.facts(EpochClosed, opened.epoch)] == ["the run failed"]
+    assert scene.facts(PredictionsCommitted) == []
+    assert "at step revoke" in failure(scene.run([scores]))
+    assert [fact.step for fact in scene.facts(AdmissionRefused)] == ["revoke", "revoke"]
+
+
+def test_what_was_scored_is_not_committed_after_a_halt(scene: Scene) -> None:
+    """Nothing was scored since, and still the rows are not handed on."""
+    promoted(scene)
+    keeper = open_promotions(scene.home, scene.store, decision_signer(scene.home))
+
+    @inference(ion="ward", model="recommender", classification="pii")
+    def scores(scorer: ion.Scorer) -> pd.DataFrame:
+        frame = testing.patients().assign(score=scorer.score(testing.patients()[list(testing.FEATURES)].to_numpy()))
+        keeper.halt("ward/scores", reason="wrong unit", by="test")
+        return frame
+
+    assert "at step halt" in failure(scene.run([scores]))
+    assert scene.facts(PredictionsCommitted) == []
+
+
+def test_a_batch_node_falls_back_where_it_declares_so(scene: Scene) -> None:
+    ion_assets = promoted(scene)
+
+    @inference(ion="ward", model="recommender", classification="pii", on_revocation="fall_back")
+    def scores(scorer: ion.Scorer) -> pd.DataFrame:
+        return testing.patients().assign(score=scorer.score(testing.patients()[list(testing.FEATURES)].to_numpy()))
+
+    scene.define([*ion_assets[:2], scores])
+    scene.train(ion_assets, weight=1.5)
+    scene.decided(2)
+    first, second = scene.facts(Promoted)
+    keeper = open_promotions(scene.home, scene.store, decision_signer(scene.home))
+    keeper.revoke("ward/scores", second.model, reason="mislabelled rows", by="test")
+    assert scene.run([scores]).success
+    (opened,) = scene.facts(EpochOpened)
+    (back,) = scene.facts(RolledBack)
+    assert (opened.models["champion"], opened.cause, opened.serial) == (first.model, back.cause, 4)
 
 
 def test_a_scoring_that_raises_commits_nothing_and_closes_its_epoch(scene: Scene) -> None:

@@ -168,7 +168,7 @@ def test_a_bad_pointer_is_refused_and_recorded_while_the_old_model_serves(scene:
     scene.feed(10)
     assert until(lambda: len(scene.committed()) == 30)
     assert scene.deployment.stop()
-    assert [fact.step for fact in scene.facts(AdmissionRefused)] == ["pointer", "serial", "pointer", "artifact"]
+    assert [fact.step for fact in scene.facts(AdmissionRefused)] == ["pointer", "promotion", "pointer", "artifact"]
     assert [row.model for row in scene.committed()] == [model] * 20 + [newer] * 10
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from ion.audit import verify
 from ion.canonical import digest_bytes
+from ion.clock import now_us
 from ion.decision.attesting import MAX_PARAMETERS, provenance_of
 from ion.decision.evidence import candidate_facts, gather
-from ion.evidence import TrustRoot, Unverified, create_key, load_signer
+from ion.evidence import TrustRoot, create_key, load_signer
 from ion.evidence.check_results import CheckStatement, verify_checks
 from ion.evidence.provenance import ProvenanceStatement, verify_provenance
+from ion.evidence.trust_changes import with_service_key
+from ion.evidence.trust_signing import TrustPlace
 from ion.facts import DecisionMade
 from ion.testing import CHECK, ION, TRAINER, Deployment
 
@@ -114,18 +117,21 @@ def test_a_new_check_result_gives_new_check_results_and_the_same_provenance(depl
     assert [checks(deployment, each).result for each in (first, second)] == ["FAILED", "PASSED"]
 
 
-def test_another_key_and_another_version_attest_anew(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_new_decision_key_attests_anew_and_what_the_old_one_attested_still_counts(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     trained = deployment.train()
     deployment.govern()
-    create_key(tmp_path / "next.pem")
-    signer = load_signer(f"file:{tmp_path / 'next.pem'}")
-    governor = replace(deployment.governor(), signer=signer)
-    assert governor.consider(deployment.candidate(trained), again=True)
+    public = create_key(tmp_path / "next.pem")
+    root = load_signer(f"file:{deployment.home.keys / 'root.pem'}")
+    TrustPlace.of(deployment.home).sign(root, lambda old: with_service_key(old, "decision", public, now_us()))
+    deployment.signer = load_signer(f"file:{tmp_path / 'next.pem'}")
+    judge_again(deployment, trained)
     first, second = decisions(deployment, trained)
     assert first.evidence["provenance"] != second.evidence["provenance"]
+    assert provenance(deployment, first).attested < provenance(deployment, second).attested
     envelope = deployment.artifacts.get(str(second.evidence["provenance"]))
-    assert isinstance(verify_provenance(envelope, deployment.trust), Unverified)
-    assert isinstance(verify_provenance(envelope, TrustRoot((signer.public,))), ProvenanceStatement)
+    assert isinstance(verify_provenance(envelope, TrustRoot((public,))), ProvenanceStatement)
 
 
 def test_lost_and_damaged_attestations_are_made_again(deployment: Deployment) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ion.audit import Audit, verify
 from ion.canonical import canonical_bytes
-from ion.facts import GapNoted, IonDefined, ParamRecorded, Promoted
+from ion.facts import GapNoted, IonDefined, NodeHalted, ParamRecorded, Promoted
 from ion.home import Home
 from ion.ids import observed_id
 from ion.ledger import GENESIS, link
@@ -364,6 +364,30 @@ def test_a_hole_in_an_agents_sequence_until_a_gap_explains_it(history: History) 
     gap = GapNoted(scope="holed", what="facts", count=2, reason="the disk failed")
     store.append([written(gap, 0, agent="shipping-x")])
     assert audit(history).ok
+
+
+def test_a_gap_explains_only_the_numbers_it_names(history: History) -> None:
+    store = history.deployment.store
+    store.append([written(ParamRecorded(run="r", name="n", value=seq), seq, agent="holed") for seq in (0, 3)])
+    part = GapNoted(scope="holed", what="facts", count=1, reason="the disk failed", first=1, last=1)
+    store.append([written(part, 0, agent="shipping-x")])
+    assert kinds(history) == {"sequence-hole"}
+    rest = GapNoted(scope="holed", what="facts", count=1, reason="the disk failed", first=2, last=2)
+    store.append([written(rest, 1, agent="shipping-x")])
+    assert audit(history).ok
+
+
+def test_a_fact_that_was_refused_leaves_no_unexplained_hole(history: History) -> None:
+    halted = NodeHalted(cause="c", node=SERVING, serial=9, reason="", by="", envelope="")
+    facts = [
+        written(ParamRecorded(run="r", name="n", value=0), 0, agent="forger"),
+        written(halted, 1, agent="forger"),
+        written(ParamRecorded(run="r", name="n", value=2), 2, agent="forger"),
+    ]
+    for _ in range(2):
+        history.deployment.store.append(facts)
+    assert audit(history).ok
+    assert len(history.deployment.store.find(GapNoted, "forger")) == 1
 
 
 def test_a_sequence_that_does_not_begin_at_its_beginning(history: History) -> None:

@@ -105,7 +105,7 @@ def at_a_terminal(answers: list[str], *arguments: str) -> tuple[int, str]:
         except OSError:  # the other end was closed
             break
         shown += data
-        if data and shown.rstrip().endswith(b":") and answers:
+        if data.rstrip().endswith(b":") and answers:  # a line end after the prompt is no second prompt
             os.write(terminal, answers.pop(0).encode() + b"\n")
         if not data:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -15,8 +16,9 @@ import pytest
 from ion.audit.proving import newest_checkpoint, prove
 from ion.canonical import canonical_bytes, digest_bytes
 from ion.clock import now_us
-from ion.evidence import Unverified, load_public, load_signer
+from ion.evidence import EvidenceReference, Unverified, load_public, load_signer
 from ion.evidence.approvals import sign_approval, verify_approval
+from ion.evidence.check_results import CheckStatement, sign_checks
 from ion.evidence.envelope import sign, unverified_payload
 from ion.evidence.in_toto import PAYLOAD_TYPE
 from ion.evidence.keys import create_key
@@ -339,6 +341,28 @@ def test_a_provenance_that_is_signed_but_not_the_one_decided_on_is_refused(scene
     changed = replace(said, parameters={"config": {"other": 1}})
     (folder / layout.PROVENANCE).write_bytes(sign_provenance(changed, scene.deployment.signer))
     assert layout.PROVENANCE in wrong(check(scene, folder))
+
+
+def test_check_results_that_are_signed_but_not_those_decided_on_are_refused(scene: Scene, folder: Path) -> None:
+    said = CheckStatement.from_payload(unverified_payload((folder / layout.CHECKS).read_bytes(), PAYLOAD_TYPE))
+    better = replace(said, checks=tuple(replace(each, results=()) for each in said.checks))
+    envelope = sign_checks(better, scene.deployment.signer)
+    (folder / layout.CHECKS).write_bytes(envelope)
+    assert layout.CHECKS in wrong(check(scene, folder))
+    named = EvidenceReference("ion:checks", digest_bytes(envelope))
+    evidence = tuple(named if item.uri == named.uri else item for item in decision_of(folder).evidence)
+    resigned(scene, folder, evidence=evidence)
+    assert layout.CHECKS in wrong(check(scene, folder))  # the digest of each result is evidence of its own
+
+
+def test_a_checkpoint_that_somebody_wrote_into_is_refused(scene: Scene, folder: Path) -> None:
+    note = (folder / layout.CHECKPOINT).read_bytes()
+    name = note.split(b"\n", 1)[0].decode()
+    longer = note + f"\u2014 {name} {base64.b64encode(bytes(68)).decode()}\n".encode()
+    (folder / layout.CHECKPOINT).write_bytes(longer)
+    for proof in folder.glob("ledger/*.tlog-proof"):
+        proof.write_bytes(proof.read_bytes().replace(note, longer))
+    assert wrong(check(scene, folder)) == {layout.CHECKPOINT}
 
 
 def test_a_promotion_of_another_decision_is_refused(scene: Scene, folder: Path) -> None:

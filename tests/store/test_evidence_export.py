@@ -173,6 +173,25 @@ def test_openssl_verifies_every_signature_over_the_documented_bytes(scene: Scene
     assert openssl_verifies(tmp_path, (folder / "root.pub.pem").read_bytes(), pae(trust), sig)
 
 
+def test_in_totos_own_schemas_take_every_statement(scene: Scene) -> None:
+    from google.protobuf.json_format import Parse
+    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+    from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
+    from in_toto_attestation.v1 import statement_pb2
+    from in_toto_attestation.v1.statement import Statement
+
+    predicates = {"provenance.dsse.json": provenance_pb2.Provenance, "checks.dsse.json": test_result_pb2.TestResult}
+    for path in sorted(scene.export().rglob("*.dsse.json")):
+        payload = json.loads(base64.b64decode(json.loads(path.read_bytes())["payload"]))
+        Statement.copy_from_pb(Parse(json.dumps(payload), statement_pb2.Statement())).validate()
+        if path.name in predicates:
+            ours = [name for name in payload["predicate"] if name.startswith("urn:dagster-ion:")]
+            assert len(ours) == 1  # consumers pass over what they do not know: an extension
+            payload["predicate"].pop(ours[0])
+            Parse(json.dumps(payload["predicate"]), predicates.pop(path.name)())
+    assert predicates == {}
+
+
 def test_the_bill_of_materials_is_cyclonedx_with_a_model_card(scene: Scene) -> None:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator

@@ -141,7 +141,7 @@ def test_a_verdict_is_judged_again_when_another_model_was_promoted_meanwhile(dep
 
     def judge(self: Governor, *arguments: object) -> object:
         result = original(self, *arguments)  # type: ignore[arg-type]
-        judged.append(result.verdict)
+        judged.append(result.judgement.verdict)
         if len(judged) == 1:
             racing("")
         return result

@@ -150,6 +150,7 @@ def test_planted_tiles_are_not_believed(ledger: Ledger, level: int) -> None:
     signed = ledger.sign()
     raws = [raw for _, raw, _ in ledger.store.ledger.entries(last=300)]
     assert signed.checkpoint.root == Tree(map(leaf_hash, raws)).root()
+    assert ledger.store.ledger.tree().root(300) == signed.checkpoint.root, "and the tiles are right again"
     ledger.sql("UPDATE ion_tile SET hashes = zeroblob(length(hashes)) WHERE level = ?", level)
     ledger.tell(300)
     ledger.sign()

@@ -72,6 +72,13 @@ def test_deleted_records_leave_a_hole(ledger: list[Entry], at: int, count: int) 
 
 
 @everywhere
+def test_positions_that_jump_are_a_hole_whatever_the_links_say(ledger: list[Entry], at: int) -> None:
+    """Rows numbered anew behind a place where nothing is missing: a store never leaves out a number."""
+    entries = [(position + (position >= at), raw, recorded) for position, raw, recorded in ledger]
+    assert found(entries, ledger) == ("deleted", at)
+
+
+@everywhere
 @pytest.mark.parametrize("count", [1, 3])
 def test_deleted_records_whose_hole_was_closed(ledger: list[Entry], at: int, count: int) -> None:
     entries = renumbered(ledger[: at - 1] + ledger[at - 1 + count :])

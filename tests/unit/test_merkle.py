@@ -183,6 +183,15 @@ def test_a_tree_grown_in_pieces_is_the_tree(pieces: list[int]) -> None:
         assert resumed.root() == BIG.root(done + 1)
 
 
+@pytest.mark.parametrize(
+    ("index", "size", "claimed"), [(0, 4, 8), (0, 4, 5), (3, 4, 9), (0, 1, 2), (6, 7, 700), (4, 5, 8)]
+)
+def test_a_proof_for_a_smaller_tree_is_none_for_a_larger_one(index: int, size: int, claimed: int) -> None:
+    proof = inclusion_proof(BIG, index, size)
+    assert verify_inclusion(BIG.node(0, index), index, size, proof, BIG.root(size))
+    assert not verify_inclusion(BIG.node(0, index), index, claimed, proof, BIG.root(size))
+
+
 def test_a_node_is_no_leaf() -> None:
     left, right = leaf_hash(b"a"), leaf_hash(b"b")
     assert node_hash(left, right) != leaf_hash(left + right)

@@ -196,6 +196,20 @@ def test_a_clock_that_went_back_does_not_issue_a_document_before_the_last(
     assert place.sign(root_of(home), asks(2)).document.issued == issued
 
 
+def test_a_place_that_cannot_be_written_is_said(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    nowhere = TrustPlace(tmp_path / "file" / "trust.json", tmp_path / "file" / "root.pub.pem")
+    assert failure(lambda: nowhere.sign(root_of(home), asks(2))) == "trust-unwritable"
+    before = home.trust_document.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ion.evidence.trust_signing.write_atomic", full)
+    assert failure(lambda: TrustPlace.of(home).sign(root_of(home), asks(2))) == "trust-unwritable"
+    assert home.trust_document.read_bytes() == before
+
+
 # Another root -----------------------------------------------------------------------------------------
 
 

@@ -89,7 +89,7 @@ def verify_bundle(
     seen = {problem.file for problem in listed}
     absent = [path for path in layout.REQUIRED if path not in contents.files and path not in seen]
     listed += [Problem(path, "it is missing") for path in absent]
-    steps.take("files", f"{len(contents.files) + len(contents.model)} files", listed)
+    steps.take("files", _files(len(contents.files) + len(contents.model)), listed)
     own, problems = _own_trust(contents, root)
     steps.take("trust", _trusted(own), problems)
     decision: DecisionStatement | None = None
@@ -128,14 +128,15 @@ def _check(
     manifest = _manifest(steps, contents, decision)
     if manifest is not None:
         found = model_problems(folder, contents.model, manifest)
-        held = steps.take("model", f"{len(manifest.entries)} files", [Problem(*each) for each in found])
+        held = steps.take("model", _files(len(manifest.entries)), [Problem(*each) for each in found])
         problems = said.model_signature(manifest)
         if held and not problems and standards:
             problem = signing_problem(folder, trust.document.models)
             problems = [Problem(layout.SIGNATURE, problem)] if problem else []
         steps.take("model signature", "OpenSSF model-signing" if standards else "", problems)
     given, problems = said.approvals(decision)
-    steps.take("approvals", f"{len(given)} by people", problems or said.grounds(decision))
+    told = "by policies alone" if decision.automatic else f"{len(given)} by people"
+    steps.take("approvals", told, problems or said.grounds(decision))
     signed = _statements(steps, said, decision)
     if signed is None:
         return decision
@@ -201,6 +202,10 @@ def _own_trust(contents: Contents, root: PublicKey | None) -> tuple[Trust | None
     if not answer.document.services.get("decision") or not answer.document.services.get("ledger"):
         return None, [Problem(layout.TRUST, "it names no keys of governance")]
     return answer, []
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _trusted(trust: Trust | None) -> str:
