@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ion.canonical import digest_bytes
 from ion.decision.in_force import signed_change
 from ion.errors import IonError
-from ion.evidence.approvals import verify_approval
 from ion.evidence.envelope import Unverified
 from ion.evidence.public_keys import load_public
 from ion.evidence.publications import verify_publication
@@ -26,6 +24,7 @@ from ion.facts import (
     RolledBack,
     TrustChanged,
 )
+from ion.graph.approved import approval_problem
 from ion.graph.signed import decision_problem, promotion_problem, stop_problem
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Attestor:
     def _problem(self, fact: Fact, trust: Trust) -> str:
         match fact:
             case ApprovalGiven():
-                problem = approval_problem(fact, trust)
+                problem, _ = approval_problem(fact, trust)
             case DecisionMade():
                 problem = decision_problem(fact, trust.root("decision"))
             case Promoted():
@@ -124,22 +123,6 @@ class Attestor:
             return f"not under the root that is pinned now: {found.reason}"
         told = (fact.version, fact.digest)
         return "" if told == (found.document.version, found.digest) else "it names another version than was signed"
-
-
-def approval_problem(fact: ApprovalGiven, trust: Trust) -> str:
-    """Return why an approval is not what its person signed; empty when it is."""
-    envelope = fact.envelope.encode()
-    if digest_bytes(envelope) != fact.envelope_digest:
-        return "its envelope does not have the digest the fact names"
-    given = verify_approval(envelope, trust)
-    if isinstance(given, Unverified):
-        return given.reason
-    said = given.statement
-    signed = {
-        "approval": said.id, "node": said.address, "model": said.model, "person": said.person, "verdict": said.word,
-        "reason": said.reason, "issued": said.issued, "until": said.until, "key": given.key_id,
-    }  # fmt: skip
-    return _difference(fact, signed)
 
 
 def publication_problem(fact: PolicySetPublished, root: TrustRoot) -> str:

@@ -2,11 +2,11 @@
 
 A serving process asks before it loads, and then from time to time::
 
-    gate = Gate(pointer_path(home, node), ArtifactStore(home / "artifacts"), trust, node, state_file)
+    gate = Gate(pointer_path(root, node), ArtifactStore(home.artifacts), trust_file(home), node, state_file)
     match gate.admit():
         case Admitted(scorer=scorer): probability = scorer.score_row(row)
         case Refused(step, reason): ...      # keep the last admitted model, or do not start
-        case Halted(cause=cause): ...        # stop predicting now
+        case Halted(cause=cause): ...        # stop predicting now: halted, revoked, expired, not trusted any more
 """
 
 from ion.evidence.captures import CaptureKey

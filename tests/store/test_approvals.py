@@ -560,3 +560,28 @@ def test_a_decision_that_names_too_few_approvals_is_told_as_such(deployment: Dep
     answer = explain(deployment.store, prediction, deployment.home)
     assert {hole.what for hole in answer.gaps} >= {"approval signature", "approvals"}
     assert "1 of 2" in str(answer.approvals[0]["problem"])
+
+
+def test_an_approval_changed_in_the_database_is_seen_by_the_audit_and_one_of_who_left_is_not(
+    deployment: Deployment,
+) -> None:
+    from ion.audit import verify
+    from ion.decision.trust_noted import note_trust
+
+    served_by_two(deployment)
+    note_trust(deployment.store, load_trust(deployment.home))
+    trained = submitted(deployment, by="dora")
+    eve = deployment.introduce("eve")
+    note_trust(deployment.store, load_trust(deployment.home))
+    deployment.speak(eve, trained.model)
+    changed(deployment, lambda document: without_person(document, "eve"))
+    note_trust(deployment.store, load_trust(deployment.home))
+    assert [
+        problem for problem in verify(deployment.store, deployment.home).problems if problem.kind == "signature"
+    ] == []
+    (record,) = [r for r in deployment.store.find(ApprovalGiven) if r.fact.person == "eve"]
+    raw = deployment.store.record_at(record.position).raw.replace(b"it was tried", b"it was lied!")
+    with sqlite3.connect(deployment.home.root / "store.db") as database:
+        database.execute("UPDATE ion_fact SET raw = ? WHERE position = ?", (raw, record.position))
+    kinds = {problem.kind for problem in verify(deployment.store, deployment.home).problems}
+    assert {"signature", "edited"} <= kinds
