@@ -11,7 +11,7 @@ import sys
 from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
-NAMES = ("cost", "ledger", "overhead-flink", "overhead-spark", "propagation")
+NAMES = ("cost", "gate", "ledger", "overhead-flink", "overhead-spark", "propagation", "revocation")
 
 
 def main() -> int:
@@ -68,6 +68,14 @@ def _measure(given: argparse.Namespace) -> None:
         from bench.overhead_spark import measure as measure_spark
 
         measure_spark(given.pairs or 20)
+    elif given.only == "gate":
+        from bench.gate import measure as measure_gate
+
+        measure_gate()
+    elif given.only == "revocation":
+        from bench.revocation import measure as measure_revocation
+
+        measure_revocation()
     elif given.only == "ledger":
         from bench.ledger import measure as measure_ledger
 

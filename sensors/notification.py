@@ -43,7 +43,7 @@ _under_way: dict[tuple[Home, str], Delivery] = {}
 
 @dg.sensor(
     name="notification",
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=1,  # with 5, the daemon, which loops every 5 seconds, would now and then skip a loop
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells people by webhook and e-mail what was decided, refused or alerted, and what waits for them.",
 )

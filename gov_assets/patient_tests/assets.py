@@ -136,6 +136,7 @@ predictions = streaming(
     model="model",
     classification="pii",
     on_lease_end="keep",
+    on_revocation="fall_back",
     subject="patient",
     owners=OWNERS,
     description="Recommendations for incoming patients, by the promoted model, as a Flink job commits them.",

@@ -12,7 +12,14 @@ from ion.audit.index import contradiction, misfiled, projection_problems
 from ion.audit.pointers import pointer_problems
 from ion.audit.signatures import signature_problems
 from ion.errors import IonError
-from ion.facts import MessageReceived, MessageSent, ParamRecorded, SignatureRecorded, StatisticsRecorded
+from ion.facts import (
+    MessageReceived,
+    MessageSent,
+    ParamRecorded,
+    SignatureRecorded,
+    SignaturesRecorded,
+    StatisticsRecorded,
+)
 from ion.ledger import Problem, Walk
 from ion.ledger.diagnosis import chain_problem
 from ion.records import Record, read_record
@@ -25,7 +32,14 @@ if TYPE_CHECKING:
     from ion.store import Filed, GovernanceStore, Head
     from ion.store.refold import Refold
 
-_NOT_LOOKED_AT_AGAIN = (MessageReceived, MessageSent, ParamRecorded, SignatureRecorded, StatisticsRecorded)
+_NOT_LOOKED_AT_AGAIN = (
+    MessageReceived,
+    MessageSent,
+    ParamRecorded,
+    SignatureRecorded,
+    SignaturesRecorded,
+    StatisticsRecorded,
+)
 """Facts of which there may be very many and that name neither bytes nor anything signed: they are not kept."""
 
 

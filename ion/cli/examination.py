@@ -52,6 +52,7 @@ def examine() -> list[Finding]:
         *(_port(port) for port in _PORTS),
         _program("chromium", "the tests of the pages use it"),
         _program("strace", "a test of what is written to disk uses it"),
+        _program("faketime", "the tests of clocks that jump use it"),
     ]
 
 

@@ -11,6 +11,7 @@ import dagster as dg
 from ion.dagster.governing import materialization_of
 from ion.facts import DagsterReported, DecisionMade, IonDefined, ModelRecorded, NodeRunStarted, Promoted
 from ion.graph import Definition
+from ion.graph.pending import signing_command
 from ion.home import Home, web_url
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _decision_metadata(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]
         "policy set": dg.MetadataValue.text(decision.policy_set),
         "policy digest": dg.MetadataValue.text(decision.policy_digest),
         "approved by": dg.MetadataValue.text(_approved_by(decision)),
+        **_waiting(decision),
         "valid until": dg.MetadataValue.timestamp(decision.expires / 1e6),
         "evidence": dg.MetadataValue.json(dict(decision.evidence)),
         "governance page": dg.MetadataValue.url(f"{web_url()}/models/{decision.model}"),
@@ -136,12 +138,28 @@ def _decision_metadata(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]
 
 
 def _approved_by(decision: DecisionMade) -> str:
-    people = [str(person) for asked in decision.approvals for person in _items(asked.get("people"))]
+    """Return who let the model serve, if it may."""
     if decision.verdict != "approve":
-        return f"{', '.join(people)}; more are asked for" if people else "nobody"
+        return "nobody"
     if decision.automatic:
         return f"policy set {decision.policy_set}, automatically under its SLA"
+    people = dict.fromkeys(str(person) for asked in decision.approvals for person in _items(asked.get("people")))
     return ", ".join(people)
+
+
+def _waiting(decision: DecisionMade) -> Mapping[str, dg.MetadataValue]:
+    """Return what a model that was put off waits for, and what to type to sign."""
+    if decision.verdict != "defer" or not decision.approvals:
+        return {}
+    asked = [
+        f"{each.get('quorum')} in the role {each.get('role')}, "
+        f"signed by {', '.join(map(str, _items(each.get('people')))) or 'nobody yet'}"
+        for each in decision.approvals
+    ]
+    return {
+        "waits for": dg.MetadataValue.text("; ".join(asked)),
+        "to sign": dg.MetadataValue.md(f"`{signing_command(decision.model, decision.node)}`"),
+    }
 
 
 def _items(value: object) -> list[object]:

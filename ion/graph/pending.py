@@ -53,7 +53,7 @@ class Waiting:
     @property
     def command(self) -> str:
         """What to type to sign for it."""
-        return f'ion approve {self.model} --node {self.node} --reason "…"'
+        return signing_command(self.model, self.node)
 
     def as_dict(self) -> Answer:
         """Return the JSON form."""
@@ -70,6 +70,11 @@ class Waiting:
             "asked": [dict(each) for each in self.asked],
             "command": self.command,
         }
+
+
+def signing_command(model: str, node: str) -> str:
+    """Return what a person types to approve a model for ``ion/node``."""
+    return f'ion approve {model} --node {node} --reason "…"'
 
 
 def pending(store: GovernanceStore, trust: Trust | None) -> list[Waiting]:

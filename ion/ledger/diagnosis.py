@@ -103,7 +103,7 @@ class _Fit:
 def _diagnose(broken: Break, head_position: int, head_link: bytes, again: Callable[[], Iterable[Entry]]) -> Problem:
     at = broken.expected
     if broken.position != at:
-        told = f"{_records(broken.position - at)} from position {at} on are missing, {broken.position} follows"
+        told = f"missing from position {at} on: {_records(broken.position - at)}; {broken.position} follows"
         return Problem(at, "deleted", told)
     fit = _Fit(broken).look(again(), head_link)
     if fit.link_only:
@@ -112,7 +112,7 @@ def _diagnose(broken: Break, head_position: int, head_link: bytes, again: Callab
     if problem is not None:
         return problem
     if fit.count < head_position and fit.end == head_link:
-        return Problem(at, "deleted", f"{_records(head_position - fit.count)} from position {at} on are missing")
+        return Problem(at, "deleted", f"missing from position {at} on: {_records(head_position - fit.count)}")
     return Problem(at, "edited", f"record {at} or its link was changed{_reading(broken.raw)}")
 
 
@@ -135,10 +135,8 @@ def _surplus(first: int, last: int, again: Callable[[], Iterable[Entry]]) -> Pro
     raw = next(raw for position, raw, _ in again() if position == first)
     twins = [position for position, other, _ in again() if other == raw and not first <= position <= last]
     if twins:
-        return Problem(
-            first, "duplicated", f"{_records(last - first + 1)} at {first} are copies of record {twins[0]} on"
-        )
-    return Problem(first, "inserted", f"{_records(last - first + 1)} at {first} were not appended there{_reading(raw)}")
+        return Problem(first, "duplicated", f"copies of record {twins[0]} on: {_records(last - first + 1)} at {first}")
+    return Problem(first, "inserted", f"not appended there: {_records(last - first + 1)} at {first}{_reading(raw)}")
 
 
 def _joined(previous: bytes, digest: bytes) -> bytes:

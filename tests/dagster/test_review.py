@@ -68,7 +68,11 @@ def test_two_people_sign_in_the_launchpad_and_the_model_is_promoted(scene: Scene
     assert scene.events("ward/approval") == []  # it was only put off
     (shown,) = scene.events("ward/approval", observed=True)
     assert shown.asset_observation is not None
-    assert "0 of 2 approvals" in str(shown.asset_observation.metadata["reasons"].value)
+    metadata = shown.asset_observation.metadata
+    assert "0 of 2 approvals" in str(metadata["reasons"].value)
+    assert metadata["approved by"].value == "nobody"
+    assert metadata["waits for"].value == "2 in the role approver, signed by nobody yet"
+    assert f"ion approve {first.model} --node {NODE}" in str(metadata["to sign"].value)
 
     anna, ben = (introduced(scene, tmp_path / "keys", person) for person in ("anna", "ben"))
     assert given(scene, signed(anna, "anna", first.model)).success
@@ -82,7 +86,7 @@ def test_two_people_sign_in_the_launchpad_and_the_model_is_promoted(scene: Scene
     assert scene.served(scene.ion(policy="peopled")).success
 
     assert given(scene, signed(anna, "anna", first.model, "withdraw")).success
-    scene.tick()
+    assert decided_on(scene, ["ben"]).verdict == "defer"  # and so it waits again
     assert len(scene.facts(NodeHalted)) == 1
     assert not scene.served(scene.ion(policy="peopled")).success
 

@@ -64,6 +64,25 @@ def test_a_proof_from_elsewhere_shows_nothing(old: int) -> None:
     assert "ion audit consistency 8 12" in raised.value.hint
 
 
+def test_a_refusal_and_an_error_say_why() -> None:
+    other = Tree(map(leaf_hash, [*RAWS[:5], b"mine", *RAWS[6:]]))
+
+    def said(seen: Checkpoint, new: Checkpoint) -> str:
+        refusal = judge(seen, new, seen.size, [])
+        assert refusal is not None
+        return refusal.message
+
+    assert said(head(8), head(7)) == "it has 7 records, 8 were seen before"
+    assert said(head(8), head(8, other)) == "its 8 records are not those seen before"
+    assert said(head(8), head(9)) == "its 9 records are not shown to begin with the 8 seen before"
+    with pytest.raises(IonError) as raised:
+        judge(head(8), head(12), 7, [])
+    assert (raised.value.code, raised.value.message) == (
+        "wrong-proof",
+        "the proof is from 7 records, the last head seen has 8",
+    )
+
+
 # Walking -------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from ion.ledger.note import COSIGNATURE, MAX_NOTE, MAX_SIGNATURES
 from ion.ledger.proof import MAX_PROOF_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ion.evidence import Signer
@@ -141,6 +142,92 @@ def test_a_key_whose_id_is_not_its_own_is_refused(text: str) -> None:
         NoteKey.parse(text)
 
 
+def test_the_text_of_a_note_may_hold_empty_lines() -> None:
+    """The last empty line parts text and signatures."""
+    key = NoteKey(ORIGIN, 1, bytes(32))
+    note = Note("Ognuno sta solo:\n\ned è subito sera.\n", ()).with_signature(key, b"12345")
+    assert Note.parse(note.to_bytes()) == note
+    assert Note.parse(note.to_bytes()).text.count("\n") == 3
+
+
+def test_a_key_of_another_type_or_size_is_refused() -> None:
+    for kind, key in ((2, bytes(32)), (0, bytes(32)), (1, bytes(31)), (4, bytes(33)), (2, bytes(31))):
+        with pytest.raises(IonError, match="bad-note-key"):
+            NoteKey("name", kind, key)
+    with pytest.raises(IonError, match="bad-note-key"):
+        NoteKey.parse(FOREIGN_KEY + "+more")
+    assert NoteKey.parse(FOREIGN_KEY).public().der[-32:] == NoteKey.parse(FOREIGN_KEY).key
+
+
+def test_a_note_of_the_largest_size_is_read(log: Signer) -> None:
+    whole = sign_checkpoint(HEAD, log)
+    text = "x" * (MAX_NOTE - len(whole)) + HEAD.text()
+    note = Note(text, Note.parse(whole).signatures).to_bytes()
+    assert len(note) == MAX_NOTE
+    assert Note.parse(note).text == text
+    with pytest.raises(IonError, match="larger than 65536 bytes"):
+        Note.parse(b"x" + note)
+
+
+NOTE_SAID = {
+    b"": "it has no signature",
+    b"a\xff\n\n": "it is not UTF-8",
+    b"a\tb\n\n": "it holds control characters",
+    b"a\n\nb\n": "one of its signature lines is of another form",
+    b"a\n\n\xe2\x80\x94 n QUJDREU= x\n": "one of its signature lines is of another form",
+    b"a\n\n\xe2\x80\x94 n QUJD!REU=\n": "one of its signature lines is of another form",
+    b"a\n\n" + b"\xe2\x80\x94 n QUJDREU=\n" * (MAX_SIGNATURES + 1): "it has more than 100 signatures",
+}
+PROOF_SAID = {
+    b"": "it has no checkpoint",
+    b"\xff\n\n": "it has no checkpoint",
+    b"c2sp.org/tlog-proof@v1\n\n": "its first lines are of another form",
+    b"c2sp.org/tlog-proof@v1\n7\n\n": "its first lines are of another form",
+    b"c2sp.org/tlog-proof@v1\nextra eA==\n\n": "its first lines are of another form",
+    b"c2sp.org/tlog-proof@v2\nindex 7\n\n": "its first lines are of another form",
+    b"c2sp.org/tlog-proof@v1\nindex 7\nx\n\n": "one of its lines is no hash",
+    b"c2sp.org/tlog-proof@v1\nindex 7\n" + b"x\n" * 64 + b"\n": "it has more than 63 hashes",
+    b"x" * (MAX_PROOF_FILE + 1): f"it is larger than {MAX_PROOF_FILE} bytes",
+}
+
+
+def said(parse: Callable[[bytes], object], data: bytes) -> tuple[str, str, str]:
+    with pytest.raises(IonError) as raised:
+        parse(data)
+    return raised.value.code, raised.value.message, raised.value.hint
+
+
+@pytest.mark.parametrize("data", NOTE_SAID)
+def test_what_is_wrong_with_a_note_is_said(data: bytes) -> None:
+    hint = "c2sp.org/signed-note describes the form"
+    assert said(Note.parse, data) == ("bad-note", f"not a signed note: {NOTE_SAID[data]}", hint)
+
+
+@pytest.mark.parametrize("data", PROOF_SAID)
+def test_what_is_wrong_with_a_proof_is_said(data: bytes) -> None:
+    hint = "make it with `ion audit prove` or `ion audit consistency`"
+    assert said(Proof.parse, data) == ("bad-proof", f"not a proof: {PROOF_SAID[data]}", hint)
+
+
+def test_what_else_is_wrong_is_said(trust: TrustRoot, note: bytes) -> None:
+    proof = "not a proof: its first line is not that of a consistency proof"
+    assert said(Extension.parse, b"7\n\n")[:2] == ("bad-proof", proof)
+    hint = "c2sp.org/tlog-checkpoint describes the form"
+    told = ("bad-checkpoint", "the note is no checkpoint: origin, size, root hash", hint)
+    assert said(lambda data: Checkpoint.parse(data.decode()), b"x") == told
+    hint = "write it as NAME+ID+KEY, as `ion audit checkpoint` and `ion audit witness` print it"
+    told = ("bad-note-key", "not an ed25519 key of a note: 'a b'", hint)
+    assert said(lambda key: NoteKey("a b", 1, key), bytes(32)) == told
+    wrong = FOREIGN_KEY.replace("530d903a", "00000000").encode()
+    told = ("bad-note-key", "the key of example.com/foo does not have the id 00000000", "copy it whole")
+    assert said(lambda text: NoteKey.parse(text.decode()), wrong) == told
+    assert reason(b"", trust) == "not a signed note: it has no signature"
+    assert reason(note, trust, origin="x") == f"the checkpoint is of the log {ORIGIN!r}, not x"
+    answer = Proof(1, (), note).check(b"x", trust)
+    assert answer == Unverified("these bytes are not record 1 of the 11 that the checkpoint signs")
+    assert isinstance(proof_of(1, note).check(RAWS[0], trust, origin="another"), Unverified)
+
+
 # Checkpoints ---------------------------------------------------------------------------------------
 
 
@@ -212,6 +299,11 @@ def test_a_revoked_key_counts_only_for_what_it_is_known_to_have_signed_before(no
     believed(note, TrustRoot((log.public,), {log.public.key_id: Window(until=1000)}))
 
 
+def test_a_size_may_be_as_large_as_the_form_allows() -> None:
+    largest = Checkpoint("a", 2**63 - 1, bytes(32))
+    assert Checkpoint.parse(largest.text()) == largest
+
+
 def test_openssl_verifies_a_checkpoint(note: bytes, log: Signer, tmp_path: Path) -> None:
     text, _, line = note.decode().rpartition("\n\n")
     (tmp_path / "text").write_text(text + "\n")
@@ -230,6 +322,7 @@ def test_openssl_verifies_a_checkpoint(note: bytes, log: Signer, tmp_path: Path)
 def test_a_cosignature_verifies_with_its_time(note: bytes, keys: dict[str, Signer], trust: TrustRoot) -> None:
     name, witness = "witness.example/w1", keys["witness"]
     cosigned = cosign(believed(note, trust), name, witness, 1_679_315_147)
+    assert cosigned.checkpoint == HEAD
     again = believed(cosigned.note.to_bytes(), trust)
     key = NoteKey.of(name, witness.public, COSIGNATURE)
     assert cosigned_at(again, key) == 1_679_315_147

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ion.errors import IonError
 from ion.evidence import TrustRoot, Unverified, create_key, load_signer
 from ion.evidence.check_results import CheckResult, CheckStatement, sign_checks, verify_checks
+from ion.evidence.envelope import sign
+from ion.evidence.in_toto import PAYLOAD_TYPE
 from ion.evidence.provenance import Dependency, ProvenanceStatement, sign_provenance, verify_provenance
 from ion.evidence.trust_root import Window
 
@@ -157,8 +159,9 @@ def test_one_statement_is_not_taken_for_another(signer: Signer) -> None:
 )
 def test_a_key_counts_at_the_time_it_attested(signer: Signer, window: Window, *, counts: bool) -> None:
     trust = TrustRoot((signer.public,), {signer.public.key_id: window})
-    assert isinstance(verify_provenance(sign_provenance(PROVENANCE, signer), trust), Unverified) is not counts
-    assert isinstance(verify_checks(sign_checks(CHECKS, signer), trust), Unverified) is not counts
+    late = Unverified("the key that signed it did not count at the time")
+    assert verify_provenance(sign_provenance(PROVENANCE, signer), trust) == (PROVENANCE if counts else late)
+    assert verify_checks(sign_checks(CHECKS, signer), trust) == (CHECKS if counts else late)
 
 
 def test_a_stranger_attests_nothing(signer: Signer, tmp_path: Path) -> None:
@@ -168,33 +171,107 @@ def test_a_stranger_attests_nothing(signer: Signer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "message"),
     [
-        lambda: replace(PROVENANCE, model="sha256:abc"),
-        lambda: replace(PROVENANCE, node="not a node"),
-        lambda: replace(PROVENANCE, run=""),
-        lambda: replace(PROVENANCE, attested=-1),
-        lambda: Dependency("", "x", "sha256", "1" * 64),
-        lambda: Dependency("x", "", "sha256", "1" * 64),
-        lambda: Dependency("x", "x", "md5", "1" * 32),
-        lambda: Dependency("x", "x", "sha256", "1" * 40),
-        lambda: Dependency("x", "x", "gitCommit", "1" * 63),
-        lambda: Dependency("x", "x", "sha256", "A" * 64),
-        lambda: replace(CHECKS, checks=()),
-        lambda: replace(CHECKS, checks=(PASSED, PASSED)),
-        lambda: replace(CHECKS, run=""),
-        lambda: replace(CHECKS, attested=-1),
-        lambda: replace(CHECKS, model="1" * 64),
-        lambda: replace(PASSED, name=""),
-        lambda: replace(PASSED, dataset="elsewhere"),
-        lambda: replace(PASSED, dataset=""),
-        lambda: replace(MISSING, severity="ERROR"),
+        (lambda: replace(PROVENANCE, model="sha256:abc"), "a digest is not a sha256 digest"),
+        (lambda: replace(PROVENANCE, run=""), "a name is empty"),
+        (lambda: replace(PROVENANCE, version=""), "a name is empty"),
+        (lambda: replace(PROVENANCE, attested=-1), "a time is none"),
+        (lambda: replace(PROVENANCE, started=-1), "a time is none"),
+        (lambda: replace(PROVENANCE, finished=1 << 53), "a time is none"),
+        (lambda: Dependency("", "x", "sha256", "1" * 64), "a dependency has no name or no URI"),
+        (lambda: Dependency("x", "", "sha256", "1" * 64), "a dependency has no name or no URI"),
+        (lambda: Dependency("x", "x", "md5", "1" * 32), "a dependency's digest is of an unknown kind"),
+        (lambda: Dependency("x", "x", "sha256", "1" * 40), "a dependency's digest is malformed"),
+        (lambda: Dependency("x", "x", "sha256", ""), "a dependency's digest is malformed"),
+        (lambda: Dependency("x", "x", "gitCommit", "1" * 63), "a dependency's digest is malformed"),
+        (lambda: Dependency("x", "x", "sha256", "A" * 64), "a dependency's digest is malformed"),
+        (lambda: Dependency("x", "x", "sha256", "1" * 63 + "\n"), "a dependency's digest is malformed"),
+        (lambda: replace(CHECKS, checks=()), "no run or no check is named"),
+        (lambda: replace(CHECKS, run=""), "no run or no check is named"),
+        (lambda: replace(CHECKS, checks=(PASSED, PASSED)), "a check is listed twice"),
+        (lambda: replace(CHECKS, attested=-1), "a time is none"),
+        (lambda: replace(CHECKS, attested=1 << 53), "a time is none"),
+        (lambda: replace(CHECKS, model="1" * 64), "a digest is not a sha256 digest"),
+        (lambda: replace(PASSED, name=""), "a check has no name"),
+        (lambda: replace(PASSED, asset=""), "a check has no name"),
+        (lambda: replace(PASSED, dataset="elsewhere"), "a check looked at no dataset version"),
+        (lambda: replace(PASSED, dataset=""), "a result about no dataset version"),
+        (lambda: replace(MISSING, severity="ERROR"), "a check without a result has results"),
+        (lambda: replace(MISSING, results=({},)), "a check without a result has results"),
     ],
 )
-def test_what_nobody_could_verify_is_not_made(make: Callable[[], object]) -> None:
+def test_what_nobody_could_verify_is_not_made(make: Callable[[], object], message: str) -> None:
     with pytest.raises(IonError) as caught:
         make()
-    assert caught.value.code in {"bad-statement", "bad-node"}
+    assert (caught.value.code, caught.value.message) == ("bad-statement", f"statement: {message}")
+
+
+@pytest.mark.parametrize("statement", [PROVENANCE, CHECKS])
+def test_a_statement_is_about_a_node(statement: ProvenanceStatement | CheckStatement) -> None:
+    with pytest.raises(IonError) as caught:
+        replace(statement, node="not a node")
+    assert caught.value.code == "bad-node"
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    assert replace(PROVENANCE, started=0, finished=0, attested=(1 << 53) - 1)
+    assert replace(CHECKS, attested=0)
+    assert replace(CHECKS, attested=(1 << 53) - 1)
+    assert Dependency("x", "x", "gitCommit", "1" * 64)
+    assert Dependency("x", "x", "gitCommit", "1" * 40)
+
+
+def changed(payload: dict[str, Any], path: tuple[object, ...], value: object) -> dict[str, Any]:
+    """Return a copy with one value replaced; an ellipsis takes it away."""
+    copy = json.loads(json.dumps(payload))
+    parent = copy
+    for step in path[:-1]:
+        parent = parent[step]
+    if value is ...:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return copy  # type: ignore[no-any-return]
+
+
+DEPENDENCY = ("predicate", "buildDefinition", "resolvedDependencies", 0)
+CHECK = ("predicate", "urn:dagster-ion:checks:v1", "checks", 0)
+
+
+@pytest.mark.parametrize(
+    ("statement", "path", "value", "message"),
+    [
+        (PROVENANCE, DEPENDENCY, [], "dependency is not an object"),
+        (PROVENANCE, (*DEPENDENCY, "digest"), {"md5": "1"}, "statement: a dependency's digest is of an unknown kind"),
+        (PROVENANCE, (*DEPENDENCY, "digest"), 1, "dependency.digest is not an object"),
+        (PROVENANCE, (*DEPENDENCY, "more"), 1, "statement: it is not in the one form it is signed in"),
+        (PROVENANCE, ("more",), 1, "statement: it is not in the one form it is signed in"),
+        (CHECKS, CHECK, [], "check is not an object"),
+        (CHECKS, (*CHECK, "results"), [1], "statement: a result is not an object"),
+        (CHECKS, (*CHECK, "passed"), 1, "check: field 'passed' is neither true nor false"),
+        (CHECKS, (*CHECK, "more"), 1, "check: unknown field 'more'"),
+        (CHECKS, (*CHECK, "severity"), ..., "check: field 'severity' is missing"),
+        (CHECKS, ("predicate", "result"), "WARNED", "statement: it is not in the one form it is signed in"),
+    ],
+)
+def test_a_signed_statement_of_another_form_is_refused_and_the_reason_told(
+    signer: Signer,
+    statement: ProvenanceStatement | CheckStatement,
+    path: tuple[object, ...],
+    value: object,
+    message: str,
+) -> None:
+    envelope = sign(changed(statement.to_payload(), path, value), PAYLOAD_TYPE, signer)
+    verify = verify_provenance if isinstance(statement, ProvenanceStatement) else verify_checks
+    assert verify(envelope, TrustRoot((signer.public,))) == Unverified(message)
+
+
+def test_an_envelope_of_another_kind_of_payload_is_refused(signer: Signer) -> None:
+    trust = TrustRoot((signer.public,))
+    for statement, verify in ((PROVENANCE, verify_provenance), (CHECKS, verify_checks)):
+        answer = verify(sign(statement.to_payload(), "application/json", signer), trust)
+        assert answer == Unverified("the envelope holds another type of payload")
 
 
 def _paths(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

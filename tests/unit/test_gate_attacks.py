@@ -90,7 +90,7 @@ def test_two_people_are_two_people(scene: Scene) -> None:
 
 
 def withdrawn(scene: Scene) -> str:
-    return scene.approval("ben", BEN, id="taken back", word="withdraw", issued=NOW - 2_300_000)
+    return scene.approval("ben", BEN, id="taken-back", word="withdraw", issued=NOW - 2_300_000)
 
 
 ATTEMPTS: dict[str, tuple[Callable[[Scene], list[str]], str]] = {

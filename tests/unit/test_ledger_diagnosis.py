@@ -165,6 +165,37 @@ def test_the_first_of_several_changes_is_the_one_told(ledger: list[Entry]) -> No
     assert found(ledger, ledger) == ("edited", 12)
 
 
+def test_what_was_done_is_said_in_words(ledger: list[Entry]) -> None:
+    def said(entries: list[Entry], position: int = SIZE, head: bytes = ledger[-1][2]) -> str:
+        (problem,) = verify_chain(entries, position, head)
+        return problem.message
+
+    edited = ledger[6][1].replace(b'"r"', b'"q"')
+    changed = [*ledger[:6], (7, edited, ledger[6][2]), *ledger[7:]]
+    torn = [*ledger[:6], (7, b"{", ledger[6][2]), *ledger[7:]]
+    assert said(changed) == "record 7 or its link was changed (ParamRecorded by agent-1)"
+    assert said(torn) == "record 7 or its link was changed (no longer readable)"
+    assert said([*ledger[:6], *ledger[7:]]) == "missing from position 7 on: 1 record; 8 follows"
+    assert said([*ledger[:6], *ledger[9:]]) == "missing from position 7 on: 3 records; 10 follows"
+    assert said(renumbered([*ledger[:6], *ledger[8:]])) == "missing from position 7 on: 2 records"
+    surplus = [(0, foreign(number), bytes(32)) for number in range(2)]
+    told = "not appended there: 2 records at 7 (ParamRecorded by intruder)"
+    assert said(renumbered([*ledger[:6], *surplus, *ledger[6:]])) == told
+    copies = renumbered([*ledger[:16], *ledger[3:6], *ledger[16:]])
+    assert said(copies) == "copies of record 4 on: 3 records at 17"
+    overwritten = [*ledger[:6], (7, ledger[2][1], ledger[6][2]), *ledger[7:]]
+    assert said(overwritten) == "at 7 stands a copy of record 3"
+    moved = [*ledger]
+    moved.insert(6, moved.pop(20))
+    assert said(renumbered(moved)) == "the record at 7 belongs behind position 21"
+    moved = [*ledger]
+    moved[6], moved[20] = moved[20], moved[6]
+    assert said(renumbered(moved)) == "the record that belongs at 7 stands at 21"
+    assert said(ledger[:9]) == "the chain ends at 9, the recorded head is 30"
+    assert said(ledger, 28) == "there are records up to 30 behind the recorded head 28"
+    assert said(ledger, SIZE, bytes(32)) == "the recorded head has another link than the last record"
+
+
 def test_no_change_goes_unnoticed_whatever_was_done(ledger: list[Entry]) -> None:
     """Entries shuffled, dropped, repeated and edited at random: what is told may be coarse, silence would be wrong."""
     generator = random.Random(3)  # noqa: S311 - a test's own dice

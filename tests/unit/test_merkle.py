@@ -162,6 +162,20 @@ def test_a_history_that_was_rewritten_has_no_proof(new: int, data: st.DataObject
     assert not verify_consistency(old, new, consistency_proof(rewritten, old, new), before, rewritten.root())
 
 
+def test_all_proofs_of_all_small_trees() -> None:
+    for new in range(66):
+        for old in range(new + 1):
+            proof, before, after = consistency_proof(BIG, old, new), BIG.root(old), BIG.root(new)
+            assert verify_consistency(old, new, proof, before, after)
+            if old != new:
+                assert not verify_consistency(new, old, proof, after, before), "a ledger does not shrink"
+                assert not verify_consistency(new, old, proof, before, after)
+                assert not verify_consistency(old - 1 if old else -1, new, proof, before, after) or old == 1
+        for index in range(new):
+            proof = inclusion_proof(BIG, index, new)
+            assert verify_inclusion(BIG.node(0, index), index, new, proof, BIG.root(new))
+
+
 def test_endless_proofs_are_refused_without_work() -> None:
     endless = [bytes(32)] * (MAX_PROOF + 1)
     assert not verify_inclusion(bytes(32), 0, 1 << 64, endless, bytes(32))
