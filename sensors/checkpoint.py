@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ion.audit.checkpoints import Cadence, Checkpoints
 from ion.dagster.checkpoints import report_checkpoint
 from ion.evidence import founded_trust
 from ion.home import Home
 from ion.store import open_store
 
-CADENCE = Cadence(facts=1000, seconds=60.0)
+FACTS, SECONDS = 1000, 60.0
+"""How much happens, or how long it takes, until the next checkpoint."""
 
 
 @dg.sensor(
@@ -21,12 +21,14 @@ CADENCE = Cadence(facts=1000, seconds=60.0)
 )
 def checkpoint(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Make a checkpoint when it is time, and report the newest one; a store that was altered fails the tick."""
+    from ion.audit.checkpoints import Cadence, Checkpoints  # the audit is not needed to load the location
+
     home = Home.find()
     founded_trust(home)
     store = open_store(home.store_url)
     try:
         checkpoints = Checkpoints.open(store, home)
-        checkpoints.make(CADENCE)
+        checkpoints.make(Cadence(facts=FACTS, seconds=SECONDS))
         newest = checkpoints.latest()
         if newest is None or str(newest.size) == context.cursor:
             return dg.SensorResult(cursor=context.cursor, skip_reason="nothing new was signed")

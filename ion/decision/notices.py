@@ -84,7 +84,7 @@ def _told(fact: Fact) -> tuple[str, str]:
     raise TypeError(message)
 
 
-@_told.register
+@_told.register(DecisionMade)
 def _(fact: DecisionMade) -> tuple[str, str]:
     against = [str(reason.get("message")) for reason in fact.reasons if reason.get("verdict") != "approve"]
     because = f": {'; '.join(against)}" if against else ""
@@ -95,35 +95,35 @@ def _(fact: DecisionMade) -> tuple[str, str]:
     return "decided", f"{fact.policy_set} {verb} model {model} for {fact.node}{because}"
 
 
-@_told.register
+@_told.register(Promoted)
 def _(fact: Promoted) -> tuple[str, str]:
     instead = f" instead of {_short(fact.previous)}" if fact.previous else ""
     return "decided", f"{fact.node} serves model {_short(fact.model)}{instead} from now on (serial {fact.serial})"
 
 
-@_told.register
+@_told.register(RolledBack)
 def _(fact: RolledBack) -> tuple[str, str]:
     return "decided", f"{fact.node} went back to model {_short(fact.model)}, by {fact.by}: {fact.reason}"
 
 
-@_told.register
+@_told.register(NodeHalted)
 def _(fact: NodeHalted) -> tuple[str, str]:
     return "decided", f"{fact.node} was halted by {fact.by}: {fact.reason}"
 
 
-@_told.register
+@_told.register(ModelRevoked)
 def _(fact: ModelRevoked) -> tuple[str, str]:
     return "decided", f"Model {_short(fact.model)} was revoked for {fact.node} by {fact.by}: {fact.reason}"
 
 
-@_told.register
+@_told.register(ApprovalGiven)
 def _(fact: ApprovalGiven) -> tuple[str, str]:
     verb = {"approve": "approved", "reject": "rejected", "withdraw": "withdrew the approval of"}
     done = verb.get(fact.verdict, fact.verdict)
     return "decided", f"{fact.person} {done} model {_short(fact.model)} for {fact.node}: {fact.reason}"
 
 
-@_told.register
+@_told.register(ReviewDrawn)
 def _(fact: ReviewDrawn) -> tuple[str, str]:
     return (
         "pending",
@@ -131,12 +131,12 @@ def _(fact: ReviewDrawn) -> tuple[str, str]:
     )
 
 
-@_told.register
+@_told.register(AdmissionRefused)
 def _(fact: AdmissionRefused) -> tuple[str, str]:
     return "refused", f"The gate of {fact.node} refused what its pointer names, at step {fact.step}: {fact.reason}"
 
 
-@_told.register
+@_told.register(AlertRaised)
 def _(fact: AlertRaised) -> tuple[str, str]:
     event = "drifted" if "drift" in fact.alert else "alert"
     scope = _short(fact.scope) if _DIGEST.match(fact.scope) else fact.scope

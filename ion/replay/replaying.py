@@ -132,7 +132,8 @@ def _captured_row(store: GovernanceStore, captured: InputsCaptured, prediction: 
     """Open the one captured row.
 
     Raises:
-        IonError: ``erased``, ``key-missing``, ``block-missing``, ``block-differs``, ``bad-capture``, ``no-such-row``.
+        IonError: ``erased``, ``capture-key-missing``, ``block-missing``, ``block-differs``, ``bad-capture``,
+            ``no-such-row``.
     """
     block = store.block(captured.block)
     if block is None:
@@ -153,7 +154,7 @@ def _erased(store: GovernanceStore, key_id: str) -> IonError:
     erased = store.latest(CaptureErased, key_id)
     if erased is None:
         return IonError(
-            "key-missing", "the store has no key of the captured input, and no fact says that it was erased"
+            "capture-key-missing", "the store has no key of the captured input, and no fact says that it was erased"
         )
     at = rfc3339(erased.us)
     return IonError("erased", f"the captured input was erased on {at[:10]} (erasure {erased.fact.erasure})")

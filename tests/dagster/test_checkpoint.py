@@ -8,7 +8,6 @@ import dagster as dg
 import pytest
 
 from ion.audit import verify
-from ion.audit.checkpoints import Cadence
 from ion.dagster.checkpoints import ASSET, reported_notes
 from ion.errors import IonError
 from ion.facts import CheckpointSigned, MaterializationObserved
@@ -65,7 +64,7 @@ def test_without_dagster_there_is_no_event_log_to_ask(monkeypatch: pytest.Monkey
 
 
 def test_a_ledger_that_was_altered_fails_the_tick(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sensors.checkpoint.CADENCE", Cadence(facts=1))
+    monkeypatch.setattr("sensors.checkpoint.FACTS", 1)
     scene.ion()
     tick(scene)
     (scene.home.checkpoints / "latest.note").rename(scene.home.checkpoints / "kept.note")

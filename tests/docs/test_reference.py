@@ -133,9 +133,8 @@ def test_the_settings_of_the_streaming_job_are_those_of_the_code(docs: Path) -> 
 
     text = (docs / "how-to" / "configure-engines.md").read_text("utf-8").partition("<!-- table: JobSettings -->")[2]
     written = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
-    expected = {
-        item.name: str(item.default) for item in dataclasses.fields(JobSettings) if item.name not in {"home", "node", "subject"}
-    }
+    settings = [item for item in dataclasses.fields(JobSettings) if item.name not in {"home", "node", "subject"}]
+    expected = {item.name: str(item.default) for item in settings}
     assert written == expected
 
 
@@ -164,7 +163,8 @@ def test_the_kinds_of_problem_are_those_of_the_audit(checkout: Path, docs: Path)
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and called(node) == "Problem":
                     found |= {part.value for part in ast.walk(node.args[1]) if isinstance(part, ast.Constant)}
-    assert {kind for kind in found if isinstance(kind, str)} | {"block", "artifact", "model", "erased key"} == set(first_cells(text))
+    told = {kind for kind in found if isinstance(kind, str)} | {"block", "artifact", "model", "erased key"}
+    assert told == set(first_cells(text))
 
 
 def test_the_steps_of_the_gate_are_those_of_the_code(docs: Path) -> None:

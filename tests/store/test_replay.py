@@ -120,7 +120,7 @@ def test_an_erased_key_is_told_from_one_that_is_missing(history: History) -> Non
     kept = store.capture_key(key)
     assert kept
     sql(history, "DELETE FROM ion_capture_key WHERE key = ?", key)
-    unavailable(history, history.served.predictions[0], "key-missing")
+    unavailable(history, history.served.predictions[0], "capture-key-missing")
     store.keep_capture_keys([kept])
     store.erase_capture_keys([key], reason="asked", by="ada")
     unavailable(history, history.served.predictions[0], "erased")

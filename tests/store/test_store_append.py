@@ -104,7 +104,8 @@ def test_the_same_fact_told_by_two_agents_counts_once(store: GovernanceStore) ->
     assert_whole(store)
 
 
-VALUES = {"str": "x", "int": 1, "int | None": 1, "bool": True, "Object": {}, "Sequence[Object]": [], "Sequence[str]": []}
+VALUES = {"str": "x", "int": 1, "int | None": 1, "bool": True, "Object": {}}
+VALUES |= {"Sequence[Object]": [], "Sequence[str]": []}
 
 
 def any_fact(kind: type[Fact]) -> Fact:
