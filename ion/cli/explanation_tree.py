@@ -83,7 +83,8 @@ def _decisions(tree: Tree, answer: Explanation) -> None:
             branch.add(_line("✗", "red", said))
     for approval in answer.approvals:
         branch = _branch(tree, "approval")
-        branch.add(_text(str(approval["label"])))
+        people = "" if _rows(approval["people"]) else "; no person signed"
+        branch.add(_text(f"{approval['label']}{people}"))
         for person in _rows(approval["people"]):
             verified = person["signature"] == "verified"
             mark, style = ("✓", "green") if verified else ("✗", "red")

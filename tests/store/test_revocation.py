@@ -448,6 +448,14 @@ def test_a_forged_revocation_is_not_signed(local: Deployment) -> None:
     assert pointer(local).revoked == (first.model,)
 
 
+def test_the_gate_needs_no_store(local: Deployment) -> None:
+    trained = promote(local, 1.0)
+    local.store.close()
+    for path in local.home.root.glob("store.db*"):
+        path.unlink()
+    assert admitted(local).model == trained.model
+
+
 def test_an_empty_store_and_one_that_cannot_be_reached_leave_the_pointer(local: Deployment, tmp_path: Path) -> None:
     promote(local, 1.0)
     path = pointer_path(local.home.root, SERVING)
