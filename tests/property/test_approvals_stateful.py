@@ -47,6 +47,9 @@ TWO = PolicySet("two", (people(2),), 90, {}, "tests")
 APPROVERS = ("anna", "ben", "carl", "carol")
 """Carol made the models, too. Rita is an auditor."""
 KEY = st.sampled_from(["anna", "anna", "anna's other key", "ben", "ben", "ben", "carl", "carol", "rita"])
+PAIR = st.sampled_from(
+    [("anna", "ben"), ("ben", "carl"), ("anna", "anna's other key"), ("ben", "carol"), ("carl", "rita")]
+)
 CANDIDATE = st.sampled_from([0, 0, 1])
 WORD = st.sampled_from(["approve", "approve", "approve", "withdraw", "reject"])
 AGE = st.sampled_from([0, 0, 0, 0, 5 * MINUTE, 11 * MINUTE, -2 * MINUTE])
@@ -154,14 +157,19 @@ class Approvals(RuleBasedStateMachine):
         if govern:
             self.govern()
 
-    @rule(candidate=CANDIDATE, word=WORD, days=DAYS)
-    def two_approve_and_one_of_them_speaks_again(self, candidate: int, word: Word, days: int) -> None:
+    @rule(candidate=CANDIDATE, pair=PAIR, word=WORD, age=AGE, days=DAYS, jump=st.sampled_from([0, 0, 2, 400]))
+    def two_speak_and_one_of_them_again(
+        self, candidate: int, pair: tuple[str, str], word: Word, age: int, days: int, jump: int
+    ) -> None:
         about = self.candidates[candidate]
-        for key in ("anna", "ben"):
-            self.say(key, about, "approve", 0, days)
+        first, second = pair
+        self.say(first, about, "approve", 0, days)
+        self.govern()
+        self.clock_jumps(jump)
+        self.say(second, about, "approve", 0, days)
         self.govern()
         self.what_serves_is_stood_behind()
-        self.say("ben", about, word, 0, days)
+        self.say(second, about, word, age, days)
         self.govern()
 
     def say(self, key: str, about: Candidate, word: Word, age: int, days: int) -> None:
@@ -281,7 +289,7 @@ class Approvals(RuleBasedStateMachine):
                 assert not isinstance(answer, Admitted), "it serves on approvals that have ended"
 
 
-Approvals.TestCase.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+Approvals.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
 TestApprovals = Approvals.TestCase
 
 

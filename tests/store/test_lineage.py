@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -427,12 +427,4 @@ def test_mlflow_and_its_mirror_are_told(history: History, tmp_path: Path) -> Non
             cause=history.approved.decision, registry="mlflow", name="patient_tests", version="1", alias="champion"
         )
         command.record(mirrored)
-    assert asked(history).mlflow["mirrored"] == [
-        {
-            "cause": history.approved.decision,
-            "registry": "mlflow",
-            "name": "patient_tests",
-            "version": "1",
-            "alias": "champion",
-        }
-    ]
+    assert asked(history).mlflow["mirrored"] == [asdict(mirrored)]
