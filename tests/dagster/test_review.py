@@ -6,12 +6,16 @@ import time
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ion.clock import now_us
-from ion.evidence import create_key, load_signer
+from ion.evidence import DecisionStatement, create_key, load_signer
 from ion.evidence.approvals import ApprovalStatement, Word, sign_approval
+from ion.evidence.envelope import unverified_payload
+from ion.evidence.in_toto import PAYLOAD_TYPE
 from ion.evidence.trust_changes import with_person
 from ion.evidence.trust_signing import TrustPlace
-from ion.facts import AlertRaised, ApprovalGiven, DecisionMade, NodeHalted, Promoted
+from ion.facts import AlertRaised, ApprovalGiven, DecisionMade, NodeHalted, NodeRunStarted, Promoted
 from ion.ids import new_id
 from sensors.review import review
 
@@ -50,12 +54,13 @@ def given(scene: Scene, envelope: str) -> dg.ExecuteInProcessResult:
 
 
 def decided_on(scene: Scene, people: list[str]) -> DecisionMade:
-    """Tick until the newest decision rests on exactly these people's word; return it."""
+    """Tick until a second or later decision rests on exactly these people's word; return it."""
     deadline = time.monotonic() + 15.0
     while time.monotonic() < deadline:
         scene.tick()
-        newest = scene.facts(DecisionMade)[-1]
-        if newest.approvals[0]["people"] == people:
+        decided = scene.facts(DecisionMade)
+        newest = decided[-1]
+        if len(decided) > 1 and newest.approvals[0]["people"] == people:
             scene.tick()  # by now Dagster shows it
             return newest
     raise AssertionError(newest)
@@ -101,3 +106,39 @@ def test_a_statement_that_nobody_known_signed_fails_the_run_and_is_told(scene: S
     assert not given(scene, "not base64!").success
     assert scene.facts(ApprovalGiven) == []
     assert [fact.alert for fact in scene.facts(AlertRaised)] == ["approval-refused"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "environment", "named"),
+    [
+        ({"ion/submitter": "anna", "user": "ben"}, "carl", "anna"),
+        ({"user": "Anna"}, "carl", "Anna"),
+        ({}, "ANNA", "ANNA"),
+    ],
+)
+def test_whoever_launched_the_training_does_not_approve_its_model(
+    scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: dict[str, str],
+    environment: str,
+    named: str,
+) -> None:
+    monkeypatch.setenv("ION_SUBMITTER", environment)
+    ward = scene.ion(policy="peopled")
+    ops = {"ward__patients": {"seed": 7}, "ward__recommender": {"weight": 1.0, "registered_as": ""}}
+    assert scene.run(ward, "patients", "recommender", ops=ops, tags=tags).success  # type: ignore[arg-type]
+    (first,) = scene.decided(1)
+    assert named in DecisionStatement.from_payload(unverified_payload(first.envelope.encode(), PAYLOAD_TYPE)).submitters
+    anna = introduced(scene, tmp_path / "keys", "anna")
+    assert given(scene, signed(anna, "anna", first.model)).success
+    decided_on(scene, [])
+    assert "anna submitted the model" in str(scene.facts(DecisionMade)[-1].reasons)
+
+
+def test_without_a_name_of_its_own_a_training_is_its_users(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ION_SUBMITTER", raising=False)
+    monkeypatch.setattr("getpass.getuser", lambda: "the user of this process")
+    scene.train(scene.ion())
+    (started,) = [fact for fact in scene.facts(NodeRunStarted) if fact.node_kind == "training"]
+    assert started.submitter == "the user of this process"

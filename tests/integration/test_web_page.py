@@ -23,10 +23,11 @@ from ion.canonical import digest_bytes
 from ion.facts import AlertRaised, CheckEvaluated, ModelRecorded, PredictionsCommitted
 from ion.graph import Definition
 from ion.home import Home
-from ion.testing import ION, TRAINER, History, make_history, trust_another
+from ion.testing import ION, SERVING, TRAINER, Deployment, History, make_history, trust_another
 from ion.web import Links, standalone_app
 from ion.web.network import draw
 from ion.web.tally import Tally
+from policies.catalog import clinical_high_risk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,6 +225,30 @@ def hostile_history(root: Path) -> tuple[History, str]:
         run.emit(AlertRaised(scope=run.id, alert=SCRIPT, message=IMAGE))
     client.ship()
     return made, model
+
+
+def test_what_waits_for_people_is_shown_with_what_to_sign_and_who_signed(tmp_path: Path) -> None:
+    deployment = Deployment.make(tmp_path / "home")
+    anna, ben = deployment.introduce("anna"), deployment.introduce("ben")
+    page = TestClient(standalone_app(deployment.home), base_url="http://127.0.0.1")
+    assert "Nothing waits for people" in text(page.get("/ion/pending").text)
+    model = deployment.train(submitter="carol").model
+    deployment.govern(lambda _: clinical_high_risk)
+    deployment.speak(anna, model, reason=SCRIPT)
+    deployment.govern(lambda _: clinical_high_risk)
+    for place in ("/ion/pending", f"/ion/models/{model}"):
+        shown = page.get(place).text
+        assert SCRIPT not in shown
+        assert f'ion approve {model} --node {SERVING} --reason "…"' in text(shown)
+        assert "signed: anna; may still sign: ben" in text(shown)
+        assert "rejected if not approved before" in text(shown)
+    deployment.speak(ben, model, reason="it was tried")
+    deployment.govern(lambda _: clinical_high_risk)
+    assert "Nothing waits for people" in text(page.get("/ion/pending").text)
+    shown = text(page.get(f"/ion/models/{model}").text)
+    assert "2 of 2 in the role approver signed" in shown
+    assert f"Anna approve {shown.partition('Anna approve ')[2][:19]} {SCRIPT} Holds" in shown
+    deployment.close()
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ def test_the_remote_is_named_without_secrets_and_paths_of_the_machine(project: P
     assert code_state(project, ("gov_assets",)).get("remote", "") == told
 
 
+def test_who_wrote_the_commit_is_named(project: Path) -> None:
+    assert "author" not in code_state(project, ("gov_assets",))
+    committed(project)
+    assert code_state(project, ("gov_assets",))["author"] == "test@example.invalid"
+
+
 def test_a_committed_source_is_clean_and_a_changed_one_is_dirty(project: Path) -> None:
     committed(project)
     state = committed_code(project, "gov_assets")
