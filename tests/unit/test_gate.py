@@ -479,16 +479,3 @@ def test_threads_may_share_a_gate(scene: Scene) -> None:
     assert len(answers) == 80
     assert all(isinstance(answer, Admitted) for answer in answers)
     assert admitted(gate).serial == 11
-
-
-def test_an_admission_of_a_2_kb_model_takes_20_ms_at_most(scene: Scene) -> None:
-    scene.point()
-    assert 1500 < len(scene.files["model.json"]) < 3000
-    admitted(scene.gate())  # warm: modules and the file cache
-    taken = []
-    for number in range(15):
-        gate = scene.gate(state=scene.home / f"state-{number}.json")
-        start = time.perf_counter()
-        admitted(gate)
-        taken.append(time.perf_counter() - start)
-    assert sorted(taken)[len(taken) // 2] < 0.020
