@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ion.agent.categories import Categories
 from ion.agent.client import Client
 from ion.agent.dataset import DatasetVersion
 from ion.agent.histogram import Histogram
+from ion.agent.logs import LogHandler
 from ion.agent.model import Model
 from ion.agent.opening import open_client, shared_client
 from ion.agent.run import NodeRun
+from ion.agent.sketch import Sketch
 from ion.errors import IonError
 from ion.home import Home
 from ion.serving.scorer import Scorer
@@ -32,13 +35,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Categories",
     "Client",
     "DatasetVersion",
     "Histogram",
     "IonError",
+    "LogHandler",
     "Model",
     "NodeRun",
     "Scorer",
+    "Sketch",
     "node_run",
     "open_client",
 ]
