@@ -51,7 +51,7 @@ def stats(
         found = [
             (each, place, reached.node, asked.store.points(each, place.name, first, last, epoch=place.epoch))
             for each, reached in reach.items()
-            for place in asked.store.series(each)
+            for place in asked.store.statistics.series(each)
             if (not names or place.name in names)
             and (reached.epochs is None or place.epoch in reached.epochs)
             and place.first < selection.until
