@@ -198,7 +198,7 @@ class GovernanceStore:
     def points(
         self, run: str, series: str, first: int | None = None, last: int | None = None, *, epoch: str | None = None
     ) -> Points:
-        """Return points of a run's series from ``first`` to ``last`` (µs, both included), by time; of ``epoch`` if given.
+        """Return points of a run's series from ``first`` to ``last`` (µs, inclusive), by time; of ``epoch`` if given.
 
         Raises:
             IonError: ``points-differ`` when stored points are not those that were told.
