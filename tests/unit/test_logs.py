@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ion.facts import Fact
+
 
 @pytest.fixture
 def receiver() -> MemoryReceiver:
@@ -164,7 +166,9 @@ def test_what_ion_logs_and_what_is_logged_while_telling_does_not_go_round(
     handler = ion.LogHandler(run)
     with handler.attached():
         logger.info("told")
-    handler.flush()
+        for _ in range(3):
+            handler.flush()
+        logging.getLogger("ion.agent").warning("ion says, while nothing is told")
     run.client.ship()
     assert [entry["message"] for entry in entries(receiver)] == ["told"]
 
@@ -187,6 +191,28 @@ def test_nothing_is_lost_while_the_disk_is_full(
     run.end()
     assert [entry["message"] for entry in entries(receiver)] == [str(number) for number in range(1000)]
     assert sum(fact.count for fact in receiver.facts(GapNoted)) == 200
+
+
+def test_a_gap_that_cannot_be_told_yet_is_told_later(
+    run: ion.NodeRun, receiver: MemoryReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, handler = run.client.emit, ion.LogHandler(run, per_second=1)
+
+    def no_gap(fact: Fact, **named: str) -> str:
+        if isinstance(fact, GapNoted):
+            raise IonError("spool-unusable", "no space left")
+        return spool(fact, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.client, "emit", no_gap)
+        for _ in range(5):
+            handler.handle(at(5))
+        handler.flush()
+        handler.handle(at(5.5))
+        handler.flush()
+    run.end()
+    assert len(entries(receiver)) == 1
+    assert [fact.count for fact in receiver.facts(GapNoted)] == [5]
 
 
 def test_a_logger_need_not_wait_for_the_agent(run: ion.NodeRun, receiver: MemoryReceiver) -> None:
