@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from ion.agent.body import frames_of
+from ion.agent.statistics import statistics_fact
 from ion.clock import now_us
 from ion.evidence.captures import CaptureKey
 from ion.facts import (
@@ -19,11 +21,11 @@ from ion.facts import (
     MessageSent,
     NodeHalted,
     ParamRecorded,
-    StatisticsRecorded,
     TokenIssued,
     TokenRevoked,
 )
 from ion.ledger import verify_chain
+from ion.points import Points
 from ion.server import server_app
 from ion.server.tokens import issue, known_tokens, recognised, revoke
 from ion.testing import written
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.server.scene import Scene
+
+
+POINTS = {"auc": Points(np.arange(3), np.array([0.5, 0.25, 0.125])), "loss": Points(np.arange(2), np.ones(2))}
 
 
 def alerts(scene: Scene) -> list[tuple[str, str]]:
@@ -73,6 +78,14 @@ def test_a_block_comes_with_the_fact_that_names_it(scene: Scene) -> None:
     done = scene.send(token, [started("r", "i/n"), written(fact, 1)], {fact.block: sealed})
     assert done.json()["accepted"] == 2
     assert scene.store.block(fact.block) == sealed
+
+
+def test_points_of_statistics_come_with_their_leaf(scene: Scene) -> None:
+    fact, block = statistics_fact("r", "", POINTS)
+    done = scene.send(scene.token(), [started("r", "i/n"), written(fact, 1)], {fact.digest: block})
+    assert done.json()["accepted"] == 2
+    assert scene.store.points("r", "auc").values.tolist() == [0.5, 0.25, 0.125]
+    assert alerts(scene) == []
 
 
 def test_every_flipped_bit_of_a_body_is_refused_and_nothing_of_it_enters(scene: Scene) -> None:
@@ -149,9 +162,7 @@ def test_a_token_of_one_ion_says_nothing_about_another(scene: Scene) -> None:
         written(AlertRaised(scope="their-1", alert="x", message=""), 7, agent="our-1"),
         written(AlertRaised(scope="e", alert="x", message=""), 8, agent="our-1"),
         written(message, 9, agent="our-1"),
-        written(
-            StatisticsRecorded(run="o", series="s", times=[1], values=[1.0], epoch="e"), 10, agent="our-1"
-        ),
+        written(statistics_fact("o", "e", POINTS)[0], 10, agent="our-1"),
     ]  # fmt: skip
     own = [
         started("o", "ours/n", 0, "our-1"),

@@ -6,11 +6,14 @@ import re
 from base64 import b64decode
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from ion.agent.statistics import statistics_fact
 from ion.facts import CheckpointSigned, GapNoted, IonDefined, NodeRunStarted
 from ion.home import Home
 from ion.ledger import GENESIS, link
+from ion.points import Points
 from ion.server.app import ROUTES, server_app
 from ion.server.openapi import document
 from ion.testing import ION, SERVING, TRAINER, Deployment, written
@@ -84,6 +87,27 @@ def test_an_answer_names_the_gaps_of_what_it_touches(scene: Scene) -> None:
     assert scene.ask(reader, "/v1/facts", run="s").json()["complete"]
     scene.send(token, [written(lost, 3)])
     assert not scene.ask(reader, "/v1/facts", run="s").json()["complete"]  # its author lost something
+
+
+def test_points_of_a_series_come_page_by_page(scene: Scene) -> None:
+    times = np.array([10, 20, 20, 20, 30, 40])
+    fact, block = statistics_fact("r", "", {"auc": Points(times, np.arange(6) / 8)})
+    scene.send(scene.token(), [started("r", "i/n"), written(fact, 1)], {fact.digest: block})
+    reader = scene.token(roles=["reader"])
+    listed = scene.ask(reader, "/v1/statistics", run="r").json()
+    assert listed["series"] == [{"name": "auc", "epoch": "", "n": 6, "first": 10, "last": 40}]
+    assert (listed["complete"], listed["next"]) == (True, None)
+    found: list[tuple[int, float]] = []
+    since = 0
+    while since is not None:
+        page = scene.ask(reader, "/v1/statistics", run="r", series="auc", since=since, limit=2).json()
+        found += zip(page["times"], page["values"], strict=True)
+        since = page["next"]
+    assert found == list(zip(times.tolist(), (np.arange(6) / 8).tolist(), strict=True))
+    part = scene.ask(reader, "/v1/statistics", run="r", series="auc", since=20, until=40).json()
+    assert part["times"] == [20, 20, 20, 30]
+    assert scene.ask(reader, "/v1/statistics", run="r", series="none").json()["times"] == []
+    assert code(scene.ask(reader, "/v1/statistics")) == (400, "bad-request")
 
 
 def test_agents_and_how_far_they_are(scene: Scene) -> None:
