@@ -80,8 +80,8 @@ def statistics(asked: Asked) -> Answer:
     if not run:
         raise IonError("bad-request", "the parameter run is missing")
     told = [
-        {"name": s.name, "epoch": s.epoch, "n": s.count, "first": s.first, "last": s.last}
-        for s in asked.store.statistics.series(run)
+        {"name": each.name, "epoch": each.epoch, "n": each.count, "first": each.first, "last": each.last}
+        for each in asked.store.statistics.series(run)
     ]
     gaps = _gaps(asked.store, [run])
     answer: dict[str, object] = {"run": run, "series": told, "complete": not gaps, "gaps": gaps, "next": None}
