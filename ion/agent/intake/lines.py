@@ -58,14 +58,15 @@ def read_line(line: bytes, nodes: Addressing) -> Told:
     """Return what a line asks for; nothing is recorded yet.
 
     Raises:
-        IonError: ``bad-line``, ``unknown-version``, ``forbidden-fact``, ``bad-fact``, ``bad-node``, ``bad-event``.
+        IonError: ``bad-line``, ``unknown-version``, ``forbidden-fact``, ``bad-fact``, ``bad-node``, ``bad-event``,
+            ``bad-status``, ``not-canonical``.
     """
     value = read_object(line, "bad-line")
     if value.get("ion") != VERSION or isinstance(value["ion"], bool):
         raise IonError("unknown-version", f"a line of version {value.get('ion')!r:.50}", f'begin with "ion": {VERSION}')
     identity = checked_uuid(value["id"], "id", "bad-line") if "id" in value else ""
     told = _Line(identity, {name: part for name, part in value.items() if name not in _ENVELOPE}, nodes)
-    content = digest_json(value)
+    content = digest_json(value)  # refuses numbers that are none of JSON's
     tellings, answer = _tellings(told)
     if identity:  # the digest: another thing under the same id by mistake is not lost
         tellings = tuple(
@@ -134,11 +135,7 @@ def _stat(line: _Line) -> tuple[tuple[Telling, ...], dict[str, object]]:
         raise IonError("bad-line", "times are microseconds since 1970, as integers; several values need them", _HINT)
     if len(times) != len(values):
         raise IonError("bad-line", f"{len(values)} values and {len(times)} times", "as many of each")
-    try:
-        numbers = [float(value) for value in values]
-    except OverflowError:
-        raise IonError("bad-line", "a value is too large for a float", _HINT) from None
-    points = {line.text("series"): (times, numbers)}
+    points = {line.text("series"): (times, [float(value) for value in values])}
     return statistics(line.text("run"), points, epoch=line.text("epoch", "")), {}
 
 

@@ -109,13 +109,13 @@ def write_response(
 
 async def _read_head(reader: asyncio.StreamReader, first: bytes) -> Head:
     data = first
-    while _HEAD_ENDS not in data:
+    while _HEAD_ENDS not in data and len(data) <= _MOST_HEAD:
         piece = await reader.read(_MOST_HEAD)
         if not piece:
             raise IonError("bad-request", "the request ends in its head")
         data += piece
-        if len(data) > _MOST_HEAD and _HEAD_ENDS not in data[: _MOST_HEAD + len(_HEAD_ENDS)]:
-            raise IonError("request-too-large", f"the head has over {_MOST_HEAD} bytes")
+    if _HEAD_ENDS not in data[: _MOST_HEAD + len(_HEAD_ENDS)]:
+        raise IonError("request-too-large", f"the head has over {_MOST_HEAD} bytes")
     head, _, rest = data.partition(_HEAD_ENDS)
     request, *lines = head.decode("latin-1").split("\r\n")
     parts = request.split(" ")

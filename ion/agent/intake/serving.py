@@ -29,7 +29,7 @@ _MOST_CONNECTIONS = 64
 _PIECE = 64 * 1024
 _TELL_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
-_LINE_STARTS = b" \t\r\n{"
+_REQUEST_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class Intake:
@@ -123,7 +123,7 @@ class Intake:
         self._connections += 1
         try:
             await self._talk(reader, writer)
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):  # a TimeoutError is an OSError
             pass  # gone, or does not read its answers; what was not acknowledged is sent again
         finally:
             self._connections -= 1
@@ -138,7 +138,7 @@ class Intake:
             first = await asyncio.wait_for(reader.read(_PIECE), self._slow if port else self._idle)
             if not first:
                 return
-            as_lines = as_lines and first[0] in _LINE_STARTS
+            as_lines = as_lines and first[0] not in _REQUEST_STARTS
             if as_lines:
                 await self._lines(reader, writer, first)
             else:
@@ -149,7 +149,7 @@ class Intake:
                 _write_answers(writer, [answer])
             else:
                 write_refusal(writer, answer)
-            await self._linger(reader)
+            await self._linger(reader, writer)
         await asyncio.wait_for(writer.drain(), self._slow)
 
     def _check(self, connection: TransportSocket) -> None:
@@ -157,8 +157,9 @@ class Intake:
         if self._connections > _MOST_CONNECTIONS:
             raise IonError("intake-busy", f"over {_MOST_CONNECTIONS} connections", "try again in a moment")
 
-    async def _linger(self, reader: asyncio.StreamReader) -> None:
+    async def _linger(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read on for a moment: closed at once, the kernel would throw away the answer with what was not read."""
+        writer.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while await reader.read(_PIECE):
