@@ -25,6 +25,9 @@ TELLABLE: dict[str, type[Fact]] = {
 """The facts that a line may tell as they are, by name."""
 
 
+_MOST_DIGITS = 17
+
+
 @dataclass(frozen=True, slots=True)
 class Telling:
     """A fact to spool, the block it names, and the id by which telling it again changes nothing."""
@@ -58,7 +61,13 @@ def read_object(text: bytes, code: str) -> dict[str, object]:
         IonError: ``code`` when it is not UTF-8, not one JSON object, names a field twice, or holds NaN.
     """
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_constant=_no_constant,
+            parse_int=_number,
+            parse_float=_number,
+        )
     except (ValueError, RecursionError) as error:
         raise IonError(code, f"not JSON: {error}"[:300], "write one JSON object") from error
     if not isinstance(value, dict):
@@ -84,6 +93,14 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         message = "a field stands twice"
         raise ValueError(message)
     return found
+
+
+def _number(text: str) -> int | float:
+    """Read a number as RFC 8785 writes it: it does not tell 1.0 from 1, nor an integer from 2^53 on from a float."""
+    number = int(text) if text.lstrip("-").isdecimal() and len(text) <= _MOST_DIGITS else float(text)
+    if isinstance(number, int):
+        return number if abs(number) < 2**53 else float(number)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _no_constant(text: str) -> object:
