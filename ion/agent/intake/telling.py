@@ -25,7 +25,7 @@ TELLABLE: dict[str, type[Fact]] = {
 """The facts that a line may tell as they are, by name."""
 
 
-_MOST_DIGITS = 17
+_MOST_DIGITS = 309
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,13 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _number(text: str) -> int | float:
     """Read a number as RFC 8785 writes it: it does not tell 1.0 from 1, nor an integer from 2^53 on from a float."""
-    number = int(text) if text.lstrip("-").isdecimal() and len(text) <= _MOST_DIGITS else float(text)
-    if isinstance(number, int):
-        return number if abs(number) < 2**53 else float(number)
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    number = float(text)
+    if number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    if text.lstrip("-").isdecimal() and len(text) <= _MOST_DIGITS and int(text) != number:
+        message = f"{text} would lose digits: tell it as a text"
+        raise ValueError(message)
+    return number
 
 
 def _no_constant(text: str) -> object:
