@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ion.canonical import canonical_bytes
 from ion.errors import IonError
 from ion.facts import GOVERNANCE_ONLY, KINDS, Fact, InputsCaptured, RowsQuarantined, StatisticsRecorded
 
@@ -23,9 +24,6 @@ TELLABLE: dict[str, type[Fact]] = {
     name: kind for name, kind in KINDS.items() if kind not in GOVERNANCE_ONLY and kind not in WITH_BLOCK
 }
 """The facts that a line may tell as they are, by name."""
-
-
-_MOST_DIGITS = 309
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ def read_object(text: bytes, code: str) -> dict[str, object]:
             parse_int=_number,
             parse_float=_number,
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, IonError) as error:
         raise IonError(code, f"not JSON: {error}"[:300], "write one JSON object") from error
     if not isinstance(value, dict):
         raise IonError(code, f"a {type(value).__name__}, not a JSON object", "write one JSON object")
@@ -100,7 +98,7 @@ def _number(text: str) -> int | float:
     number = float(text)
     if number.is_integer() and abs(number) < 2**53:
         return int(number)
-    if text.lstrip("-").isdecimal() and len(text) <= _MOST_DIGITS and int(text) != number:
+    if text.lstrip("-").isdecimal() and canonical_bytes(number) != text.encode():
         message = f"{text} would lose digits: tell it as a text"
         raise ValueError(message)
     return number
