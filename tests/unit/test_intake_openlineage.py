@@ -114,7 +114,7 @@ FAIL = {
         "runId": RUN,
         "facets": {
             "errorMessage": {
-                "message": "\n No such table\n  at row Lovelace",
+                "message": "\n org.example.NoTableException: of Lovelace\n  at row Lovelace",
                 "stackTrace": "secret",
                 "programmingLanguage": "J",
             }
@@ -198,10 +198,22 @@ def test_assertions_become_checks(client: Client, receiver: MemoryReceiver) -> N
     assert checks[0].results == [{"assertion": "not_null", "column": "id"}]
 
 
-def test_the_error_is_its_first_line(client: Client, receiver: MemoryReceiver) -> None:
-    told(client, FAIL)
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("\n org.example.NoTableException: of Lovelace\n at x", "org.example.NoTableException"),
+        ("ValueError", "ValueError"),
+        ("Lovelace caused an Error: twice", "error"),
+        ("", "error"),
+        (5, "error"),
+    ],
+)
+def test_the_error_is_its_kind_and_never_its_text(
+    client: Client, receiver: MemoryReceiver, message: object, error: str
+) -> None:
+    told(client, {**FAIL, "run": {"runId": RUN, "facets": {"errorMessage": {"message": message}}}})
     (ended,) = receiver.facts(NodeRunEnded)
-    assert (ended.status, ended.error) == ("failed", "No such table")
+    assert (ended.status, ended.error) == ("failed", error)
 
 
 def test_an_aborted_run_stopped(client: Client, receiver: MemoryReceiver) -> None:

@@ -6,6 +6,7 @@ says, so an event that comes twice, or before one that happened earlier, changes
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ _ENDS = {"COMPLETE": "succeeded", "FAIL": "failed", "ABORT": "stopped"}
 _RUN_FACETS = frozenset({"parent", "processing_engine", "errorMessage"})
 _JOB_FACETS = frozenset({"jobType", "sourceCodeLocation", "sql", "sourceCode"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST_ERROR = 300
+_LONGEST = 300
+_ERROR_KIND = re.compile(r"[A-Za-z_][\w.$]*(?:Error|Exception)(?=:|\Z)")
 
 
 def openlineage_run(run_id: str) -> str:
@@ -85,7 +87,7 @@ def read_event(event: dict[str, object], nodes: Addressing) -> Told:
     details: dict[str, object] = {
         "event": kind,
         "time": us,
-        "producer": Text(event.get("producer")).cut(_LONGEST_ERROR),
+        "producer": Text(event.get("producer")).cut(_LONGEST),
     }
     details |= {"job_type": about_job.texts("processingType", "integration", "jobType")} if about_job.fields else {}
     details |= {"code": code} if code else {}  # the run may have been started by an event that did not know it
@@ -97,8 +99,7 @@ def read_event(event: dict[str, object], nodes: Addressing) -> Told:
         for number, telling in enumerate(statistics(run, points))
     ]
     if kind in _ENDS:
-        error = Text(run_part.facet("errorMessage").fields.get("message")).first_line(_LONGEST_ERROR)
-        ended = NodeRunEnded(run=run, status=_ENDS[kind], error=error)
+        ended = NodeRunEnded(run=run, status=_ENDS[kind], error=_error(run_part.facet("errorMessage")))
         tellings.append(Telling(ended, observed_id("openlineage ended", run)))
     return Told(observed_id("openlineage event", digest), digest, tuple(tellings), {"run": run, "node": place.node})
 
@@ -116,6 +117,14 @@ def _code(job: Facets) -> dict[str, object]:
     code |= {"sql_digest": digest_bytes(query.encode())} if isinstance(query, str) else {}
     code |= {"source_digest": digest_bytes(source.encode())} if isinstance(source, str) else {}
     return code
+
+
+def _error(facet: Facets) -> str:
+    """Return the kind of the error where its text begins with one; never the text, which may hold rows and paths."""
+    if not facet.fields:
+        return ""
+    kind = _ERROR_KIND.match(Text(facet.fields.get("message")).first_line(_LONGEST))
+    return kind[0] if kind else "error"
 
 
 def _parent(run: Facets, nodes: Addressing) -> dict[str, object]:
