@@ -226,12 +226,14 @@ def test_what_cannot_reach_the_disk_is_not_acknowledged_and_may_be_sent_again(
 def test_nothing_is_acknowledged_that_was_in_a_spool_somebody_removed(
     taking: Taking, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = client.home.spool / client.agent
+    folder, told = client.home.spool / client.agent, line(id=identity(), kind="ParamRecorded", body=PARAM)
     real = client.flush
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(client, "flush", lambda: (shutil.rmtree(folder), real()))
-        (answer,) = taking.take([line(kind="ParamRecorded", body=PARAM)])
+        (answer,) = taking.take([told])
     assert (answer["ok"], answer["code"]) == (False, "spool-unusable")
+    assert taking.take([told])[0]["ok"]
+    assert spooled(client)["ParamRecorded"] == 1, "sent again, it is told again"
 
 
 def test_a_closed_client_acknowledges_nothing(taking: Taking, client: Client) -> None:
