@@ -45,6 +45,8 @@ COMMANDS = (
     "store",
     "intake",
     "web",
+    "server",
+    "tokens",
     "init",
     "doctor",
     "version",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,6 +230,53 @@ def test_the_client_of_openlineage_posts_over_http(intake: Running) -> None:
     assert [(r.fact.name, r.fact.passed) for r in store.find(CheckEvaluated, run)] == [("not_null(id)", False)]
     points = store.points(run, "output night/clean rows")
     assert (points.times.tolist(), points.values.tolist()) == ([1767323100000000], [41.0])
+
+
+PAGE_OF_ANOTHER = """<body><script>
+const fact = '{"ion": 1, "kind": "ParamRecorded", "body": {"run": "r", "name": "n", "value": 1}}\\n';
+const told = 'http://127.0.0.1:PORT/v1/facts', kind = {'Content-Type': 'application/x-ndjson'};
+Promise.allSettled([
+  fetch(told, {method: 'POST', body: fact, mode: 'no-cors'}),
+  fetch(told, {method: 'POST', body: fact, headers: kind}),
+  fetch(told, {method: 'POST', body: fact, headers: kind, mode: 'no-cors'}),
+  fetch('http://localhost:PORT/v1/facts', {method: 'POST', body: new Blob([fact], {type: 'application/x-ndjson'})}),
+]).then(tried => { document.body.textContent = tried.map(one => one.status).join(' '); });
+</script></body>"""
+
+
+@contextmanager
+def page(text: str) -> Iterator[int]:
+    """Serve a page on a port of its own."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_page_in_a_real_browser_tells_nothing(intake: Running, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("needs Chromium")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    with page(PAGE_OF_ANOTHER.replace("PORT", str(intake.port))) as port:
+        visit = ["--virtual-time-budget=10000", "--dump-dom", f"http://127.0.0.1:{port}/"]
+        ran = subprocess.run([chromium, *options, *visit], capture_output=True, text=True, timeout=120, check=True)
+    assert "rejected" in ran.stdout, ran.stdout
+    store = intake.stopped()
+    assert store.find(ParamRecorded) == []
+    (gap, *_) = store.find(GapNoted)
+    assert "foreign-origin" in gap.fact.reason, "the browser did send it"
 
 
 def exchanged(place: Path, lines: list[bytes]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ _HEAD_ENDS = b"\r\n\r\n"
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\Z")
 _OF_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode", "referer")
 _STATUS = {
-    "bad-request": HTTPStatus.BAD_REQUEST,
+    "malformed-request": HTTPStatus.BAD_REQUEST,
     "foreign-origin": HTTPStatus.FORBIDDEN,
     "foreign-peer": HTTPStatus.FORBIDDEN,
     "not-found": HTTPStatus.NOT_FOUND,
@@ -112,7 +112,7 @@ async def _read_head(reader: asyncio.StreamReader, first: bytes) -> Head:
     while _HEAD_ENDS not in data and len(data) <= _MOST_HEAD:
         piece = await reader.read(_MOST_HEAD)
         if not piece:
-            raise IonError("bad-request", "the request ends in its head")
+            raise IonError("malformed-request", "the request ends in its head")
         data += piece
     if _HEAD_ENDS not in data[: _MOST_HEAD + len(_HEAD_ENDS)]:
         raise IonError("request-too-large", f"the head has over {_MOST_HEAD} bytes")
@@ -120,12 +120,12 @@ async def _read_head(reader: asyncio.StreamReader, first: bytes) -> Head:
     request, *lines = head.decode("latin-1").split("\r\n")
     parts = request.split(" ")
     if len(parts) != 3 or parts[2] not in {"HTTP/1.0", "HTTP/1.1"}:  # noqa: PLR2004 - method, target, version
-        raise IonError("bad-request", "this is no HTTP/1.1 request", "docs/spec/intake.md shows the forms")
+        raise IonError("malformed-request", "this is no HTTP/1.1 request", "docs/spec/intake.md shows the forms")
     fields: dict[str, str] = {}
     for line in lines:
         found = _FIELD.match(line)
         if found is None or found[1].lower() in fields:
-            raise IonError("bad-request", f"a field of the head is malformed or stands twice: {line!r:.60}")
+            raise IonError("malformed-request", f"a field of the head is malformed or stands twice: {line!r:.60}")
         fields[found[1].lower()] = found[2]
     return Head(parts[0], parts[1], fields, rest)
 
