@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -198,6 +199,8 @@ def test_another_users_program_is_not_heard(client: Client, receiver: MemoryRece
 
 
 def another_users_program(place: Path, port: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be another user")
     command = ["curl", "--silent", "-H", f"Content-Type: {LINES}", "--data-binary", line().decode()]
     over_socket = [*command, "--unix-socket", str(place), "--http0.9", "http://localhost/v1/facts"]
     over_port = [*command, f"http://127.0.0.1:{port}/v1/facts"]
@@ -277,6 +280,19 @@ def test_what_was_refused_shows_in_a_gap_when_the_intake_ends(
     gaps = receiver.facts(GapNoted)
     assert sum(gap.count for gap in gaps) == 3
     assert {(gap.scope, gap.what) for gap in gaps} == {(client.agent, "refused lines")}
+
+
+def test_an_intake_ends_quietly_while_programs_are_connected(
+    client: Client, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve_intake(client, socket=place):
+        waiting, halfway = connected(place), connected(place)
+        waiting.sendall(line())
+        assert waiting.recv(1000)
+        halfway.sendall(line()[:5])
+    with waiting, halfway:
+        assert waiting.recv(1000) == b""
+    assert caplog.records == []
 
 
 def test_two_intakes_do_not_share_a_socket_and_one_left_behind_is_replaced(client: Client, place: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ROOT = 0
 _CREDENTIALS = struct.Struct("3i")
 _LISTEN = "0A"
+_LOOKS = 3
 
 
 def check_peer(connection: TransportSocket) -> None:
@@ -25,7 +26,10 @@ def check_peer(connection: TransportSocket) -> None:
     Raises:
         IonError: ``foreign-peer``, also where the user cannot be told.
     """
-    user = _user_of_unix(connection) if connection.family == socket.AF_UNIX else _user_of_loopback(connection)
+    if connection.family == socket.AF_UNIX:
+        user: int | None = _user_of_unix(connection)
+    else:  # the table is read in pieces: what is missed while connections come and go is there the next time
+        user = next((found for _ in range(_LOOKS) if (found := _user_of_loopback(connection)) is not None), None)
     if user is None or user not in {os.geteuid(), _ROOT}:
         who = "a user that cannot be told" if user is None else f"user {user}"
         hint = "let the program run as the agent's user, or run an agent of its own"

@@ -123,6 +123,8 @@ class Intake:
         self._connections += 1
         try:
             await self._talk(reader, writer)
+        except asyncio.CancelledError:
+            return  # the intake ends; asyncio's streams would log a cancelled task as a fault
         except (OSError, asyncio.IncompleteReadError):  # a TimeoutError is an OSError
             pass  # gone, or does not read its answers; what was not acknowledged is sent again
         finally:
