@@ -251,6 +251,16 @@ def test_who_does_not_finish_is_let_go(client: Client, place: Path, begun: bytes
     assert b'"too-slow"' in told
 
 
+def test_who_does_not_read_its_answers_is_let_go_and_stops_nobody(
+    client: Client, place: Path, receiver: MemoryReceiver
+) -> None:
+    with Intake(client, socket=place, slow=0.2):
+        with connected(place) as deaf, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            deaf.sendall(b"{}\n" * 2_000_000)
+        assert answers(connected(place), line())[0]["ok"]
+    assert recorded(client, receiver) == [1]
+
+
 def test_a_quiet_connection_ends_without_a_word(client: Client, place: Path, receiver: MemoryReceiver) -> None:
     with Intake(client, socket=place, idle=0.2):
         assert [answer["ok"] for answer in answers(connected(place), line(), end=False)] == [True]

@@ -121,15 +121,16 @@ class Intake:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
+        writer.transport.set_write_buffer_limits(0)  # drained means: all of it is with the kernel
         try:
             await self._talk(reader, writer)
         except asyncio.CancelledError:
             return  # the intake ends; asyncio's streams would log a cancelled task as a fault
         except (OSError, asyncio.IncompleteReadError):  # a TimeoutError is an OSError
-            pass  # gone, or does not read its answers; what was not acknowledged is sent again
+            writer.transport.abort()  # gone, or does not read its answers; what was not answered is sent again
         finally:
             self._connections -= 1
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
