@@ -135,6 +135,7 @@ def test_what_a_real_dbt_run_emitted_becomes_governed_node_runs(intake: Running)
     store = intake.stopped()
     runs = {record.fact.node: record.fact for record in store.find(NodeRunStarted)}
     assert sorted(runs) == [
+        "clinic/clinic_main_clinic_broken_build_run",
         "clinic/clinic_main_clinic_stays_build_run",
         "clinic/clinic_main_clinic_stays_build_test",
         "clinic/clinic_main_clinic_visits_build_run",
@@ -142,7 +143,10 @@ def test_what_a_real_dbt_run_emitted_becomes_governed_node_runs(intake: Running)
         "clinic/dbt_run_clinic",
     ]
     assert {fact.engine for fact in runs.values()} == {"dbt"}
-    assert sorted(r.fact.status for r in store.find(NodeRunEnded)) == ["succeeded"] * 5
+    ended = {r.fact.run: r.fact.status for r in store.find(NodeRunEnded)}
+    assert set(ended) == {fact.run for fact in runs.values()}
+    failed = {fact.node for fact in runs.values() if ended[fact.run] == "failed"}
+    assert failed == {"clinic/clinic_main_clinic_broken_build_run", "clinic/dbt_run_clinic"}
     whole = runs["clinic/dbt_run_clinic"]
     for fact in runs.values():
         openlineage: Any = fact.config["openlineage"]
@@ -151,7 +155,8 @@ def test_what_a_real_dbt_run_emitted_becomes_governed_node_runs(intake: Running)
     wrote = next(r.fact for r in store.find(DatasetRecorded) if r.fact.role == "output" and "visits" in r.fact.name)
     readers = {r.fact.run for r in store.find(DatasetRecorded, wrote.digest) if r.fact.role == "input"}
     assert readers == {
-        runs[f"clinic/clinic_main_clinic_{name}"].run for name in ("stays_build_run", "visits_build_test")
+        runs[f"clinic/clinic_main_clinic_{name}"].run
+        for name in ("broken_build_run", "stays_build_run", "visits_build_test")
     }
     checks = {r.fact.name: (r.fact.passed, r.fact.severity) for r in store.find(CheckEvaluated)}
     assert checks == {
@@ -162,7 +167,7 @@ def test_what_a_real_dbt_run_emitted_becomes_governed_node_runs(intake: Running)
     }
     summaries = [event.summary for event in timeline(store, "clinic")]
     assert "check unique_visits_patient on clinic/clinic_main_visits failed (WARN)" in summaries
-    assert summaries.count("run succeeded") == 5
+    assert (summaries.count("run succeeded"), summaries.count("run failed")) == (4, 2)
     assert store.find(GapNoted) == []
     assert "/tmp/clinic" not in b"".join(raw for _, raw, _ in store.entries()).decode()  # noqa: S108 - as recorded
 

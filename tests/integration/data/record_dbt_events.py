@@ -6,9 +6,9 @@ Run it in an environment of its own, never in the project's::
     recording/bin/pip install 'dbt-core<1.11' 'dbt-duckdb<1.11' openlineage-dbt
     recording/bin/python record_dbt_events.py
 
-It makes a small dbt project on DuckDB (one seed, two models, four tests of which one warns), runs ``dbt-ol build`` on
-it with OpenLineage's file transport, and keeps the events as they were written, in their order. The machine's user
-and folders are not in them: the project is made in /tmp/clinic.
+It makes a small dbt project on DuckDB (one seed, three models of which one fails, four tests of which one warns),
+runs ``dbt-ol build`` on it with OpenLineage's file transport, and keeps the events as they were written, in their
+order. The machine's user and folders are not in them: the project is made in /tmp/clinic.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ FILES = {
     "models/stays.sql": (
         "{{ config(materialized='table') }}\n"
         "select patient, sum(days) as days, count(*) as visits from {{ ref('visits') }} group by patient\n"
+    ),
+    "models/broken.sql": (
+        "{{ config(materialized='table') }}\nselect cast(patient as integer) as number from {{ ref('visits') }}\n"
     ),
     "models/schema.yml": """\
 version: 2
@@ -66,7 +69,7 @@ def main() -> None:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    subprocess.run([Path(sys.executable).with_name("dbt-ol"), "build"], cwd=PROJECT, env=environment, check=True)
+    subprocess.run([Path(sys.executable).with_name("dbt-ol"), "build"], cwd=PROJECT, env=environment, check=False)
     shutil.copy(events, Path(__file__).with_name("dbt-openlineage.ndjson"))
     shutil.rmtree(PROJECT)
 
