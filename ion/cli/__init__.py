@@ -43,6 +43,7 @@ COMMANDS = (
     "erase",
     "define",
     "store",
+    "intake",
     "web",
     "server",
     "tokens",
