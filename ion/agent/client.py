@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from ion.agent.receiver import StoreReceiver
 from ion.agent.run import NodeRun
-from ion.agent.shipping import is_shipped, ship_agent
+from ion.agent.segments import is_shipped
+from ion.agent.shipping import ship_agent
 from ion.agent.spool import SpoolWriter
 from ion.clock import Clock
 from ion.errors import IonError
@@ -29,12 +30,13 @@ from ion.records import write_record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ion.agent.shipping import Receiver
+    from ion.agent.receiver import Receiver
     from ion.facts import Fact
     from ion.home import Home
 
 _FLUSH_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
+_UNSYNCED_BYTES = 8 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
@@ -61,6 +63,10 @@ class Client:
         self._runs: list[NodeRun] = []
         self._ended: list[NodeRun] = []
         self._closed = False
+        self._undurable: list[tuple[Fact, str, bytes]] = []
+        self._owed: list[tuple[Fact, str, bytes]] = []
+        self._former: list[str] = []
+        self._again = 0.0
         self._open()
         _clients.add(self)
 
@@ -102,14 +108,69 @@ class Client:
             if os.getpid() != self._pid:  # a forked child is an agent of its own
                 self._open()
             identity = fact_id or new_id()
-            record = write_record(
-                fact, fact_id=identity, agent=self.agent, seq=self._spool.frames, stamp=self._clock.tick()
-            )
-            self._spool.append(record.raw, block)
-            self._dirty = True
+            if self._owed or self._spool.failed:
+                self._begin_again()
+            try:
+                self._put(fact, identity, block)
+            except IonError:
+                if not self._spool.failed:
+                    raise
+                self._begin_again()
+                self._put(fact, identity, block)
+            if self._spool.unsynced > _UNSYNCED_BYTES:
+                with suppress(IonError):  # it is told; `flush` says whether it is durable
+                    self._sync()
             if self.asleep:
                 self.wake()
             return identity
+
+    def _put(self, fact: Fact, identity: str, block: bytes) -> None:
+        stamp = self._clock.tick()
+        record = write_record(fact, fact_id=identity, agent=self.agent, seq=self._spool.frames, stamp=stamp)
+        self._spool.append(record.raw, block)
+        self._undurable.append((fact, identity, block))
+        self._dirty = True
+
+    def _sync(self) -> None:
+        """Make what was told durable; where the disk refuses, in the spool of another agent."""
+        if self._owed or self._spool.failed:
+            self._begin_again()
+        try:
+            self._spool.sync()
+        except IonError:
+            if not self._spool.failed:
+                raise
+            self._begin_again()
+            self._spool.sync()
+        self._undurable.clear()
+        self._dirty = False
+        self._waiting = self._receiver is not None
+
+    def _begin_again(self) -> None:
+        """Become another agent after the disk refused, tell the hole, and tell again what may be lost with it.
+
+        Raises:
+            IonError: ``spool-unusable``; what was told and is not durable stays in memory for the next attempt.
+        """
+        if self._spool.failed:
+            if time.monotonic() < self._again:
+                raise IonError("spool-unusable", f"the spool failed: {self._spool.failed}", "look at the disk")
+            self._again = time.monotonic() + _LONGEST_WAIT_SECONDS
+            former, failed = self.agent, self._spool
+            self._open_spool()
+            self._former.append(former)
+            lost, first = failed.frames - failed.durable, failed.durable
+            told, self._undurable = self._undurable[-lost:] if lost else [], []
+            if lost:
+                reason = f"{failed.failed}; at most so many are lost, {len(told)} are told again by {self.agent}"
+                last = first + lost - 1
+                gap = GapNoted(scope=former, what="facts", count=lost, reason=reason, first=first, last=last)
+                self._owed.append((gap, new_id(), b""))
+            self._owed.extend(told)
+        while self._owed:
+            self._put(*self._owed[0])
+            del self._owed[0]
+        self._again = 0.0
 
     def wake(self) -> None:
         """Tell the sleeping agent that there is something to flush; safe in a signal handler."""
@@ -161,10 +222,8 @@ class Client:
             for run in [*self._runs, *ended]:
                 run.pack_statistics()
             self._ended = [run for run in self._ended if run not in ended or run.has_points]
-            if self._dirty:
-                self._spool.sync()
-                self._dirty = False
-                self._waiting = self._receiver is not None
+            if self._dirty or self._owed:
+                self._sync()
 
     def ship(self) -> bool:
         """Flush and carry the spool to the receiver now; False when that must wait.
@@ -186,6 +245,9 @@ class Client:
             return False
         folder = self.home.spool / self.agent
         with self._shipping:  # another thread may be past what was told last: wait, then look again
+            for former in list(self._former):
+                ship_agent(self.home.spool / former, receiver, wait=True)
+                self._former.remove(former)
             ship_agent(folder, receiver, wait=True)
             shipped = is_shipped(folder)
         with self.lock:
@@ -196,11 +258,12 @@ class Client:
 
     def _check_place(self) -> None:
         """Become a new agent when somebody removed or set aside this one's spool, and tell the hole."""
-        if self._spool.in_place():
+        if self._spool.failed or self._spool.in_place():
             return
         lost, former = self._spool.frames, self.agent
         self._spool.abandon()
         self._open_spool()
+        self._undurable.clear()
         reason = "its spool was removed while it was in use; at most this many facts had not been shipped"
         self.emit(GapNoted(scope=former, what="facts", count=lost, reason=reason))
 
@@ -264,6 +327,7 @@ class Client:
         if isinstance(self._receiver, StoreReceiver):
             self._receiver.after_fork()
         self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
+        self._undurable, self._owed, self._former = [], [], []
         self._dirty = self._waiting = self.asleep = False
         self._wakes = SimpleQueue()
         for run in [*self._runs, *self._ended]:

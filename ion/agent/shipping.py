@@ -3,87 +3,57 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-from ion.agent.capture_keys import KeyReceiver, hand_over_keys
-from ion.agent.spool import LARGEST_TAIL, has_writer, open_within, read_frames
+from ion.agent.capture_keys import hand_over_keys
+from ion.agent.damage import (
+    SpoolFolder,
+    set_aside,
+    tell_broken,
+    tell_damage,
+    tell_hole,
+    tell_truncated,
+)
+from ion.agent.files import open_within
+from ion.agent.frames import Frame
+from ion.agent.receiver import Receiver, Remembering
+from ion.agent.segments import (
+    OLD,
+    Cursor,
+    Damage,
+    Segment,
+    has_writer,
+    is_shipped,
+    segment_name,
+    segment_numbers,
+)
 from ion.canonical import digest_bytes
-from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import AlertRaised, GapNoted
-from ion.ids import new_id, observed_id
-from ion.records import Record, read_record, write_record
+from ion.records import Record, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["Receiver", "SpoolFolder", "is_shipped", "ship_agent", "ship_all"]
 
 _BATCH = 500
 _PATIENCE_SECONDS = 10.0
 _BATCH_BYTES = 16 * 1024 * 1024
-_MAGIC = b"ION1"
-_MOST_CURSOR = 4096
-_DAMAGE = frozenset({"spool-corrupt", "bad-fact", "foreign-agent"})
-
-
-class Receiver(KeyReceiver, Protocol):
-    """What shipping needs of a store."""
-
-    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> object:
-        """Take records idempotently."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Cursor:
-    """How far a spool was shipped: the byte, and the link there."""
-
-    offset: int
-    link: bytes
-
-
-_START = _Cursor(0, bytes(32))
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolFolder:
-    """The spool of one agent.
-
-    Args:
-        agent: its name; every fact in it must be told under that name.
-        files: the folder that its files are opened in.
-        place: where the folder goes away from, once it is shipped or set aside.
-        quarantine: where a damaged one goes.
-        most: bytes shipped at a time, about; what is left waits for the next time.
-        patience: seconds to wait for its writer to let go of the keys.
-    """
-
-    agent: str
-    files: Path
-    place: Path
-    quarantine: Path
-    most: float = float("inf")
-    patience: float = _PATIENCE_SECONDS
-
-    @classmethod
-    def of(cls, folder: Path) -> SpoolFolder:
-        """Return the spool in ``folder``, ``<home>/spool/<agent>``, of this process's own user."""
-        return cls(folder.name, folder, folder, folder.parent.parent / "quarantine")
 
 
 def ship_all(spool: Path, receiver: Receiver, *, wait: bool = False) -> int:
     """Ship what every agent of one user has spooled; returns the number of facts shipped.
 
-    A damaged spool is set aside with an alert and a gap fact; the others still ship.
+    What is damaged in a spool is set aside with an alert and a gap fact; the rest of it and the others still ship.
     """
     if not spool.is_dir():
         return 0
-    agents = sorted(folder for folder in spool.iterdir() if (folder / "facts").is_file())
+    agents = sorted(folder for folder in spool.iterdir() if folder.is_dir() and segment_numbers(folder))
     return sum(ship_agent(folder, receiver, wait=wait) for folder in agents)
 
 
@@ -94,85 +64,153 @@ def ship_agent(spool: Path | SpoolFolder, receiver: Receiver, *, wait: bool = Fa
     Returns the number of facts shipped: 0 also when another was at it, or the folder is gone.
     """
     folder = spool if isinstance(spool, SpoolFolder) else SpoolFolder.of(spool)
-    with _only_shipper(folder.files, _PATIENCE_SECONDS if wait else 0.0) as alone:
+    with only_shipper(folder.files, _PATIENCE_SECONDS if wait else 0.0) as alone:
         if not alone:
             return 0
         try:
-            return _ship_folder(folder, receiver)
+            return _Walk(folder, receiver).ship_rest()
         except FileNotFoundError:
-            if (folder.files / "facts").exists():
+            if segment_numbers(folder.files):
                 raise
             return 0  # somebody removed the folder meanwhile; its agent notices and says so
 
 
-def is_shipped(folder: Path) -> bool:
-    """Tell whether everything in an agent's spool has been shipped."""
-    try:
-        return _read_cursor(folder).offset == (folder / "facts").stat().st_size
-    except FileNotFoundError:
-        return True
-
-
-def _ship_folder(folder: SpoolFolder, receiver: Receiver) -> int:
-    ended = not has_writer(folder.files)  # asked first: what is written after the answer stays for the next time
-    walk = _Walk(folder, receiver, _read_cursor(folder.files))
-    try:
-        try:
-            walk.ship_rest()
-        except IonError as error:
-            if error.code != "spool-corrupt" or walk.cursor == _START or walk.shipped:
-                raise
-            # The cursor itself may be the damaged part. Shipping again is harmless: the store deduplicates.
-            walk = _Walk(folder, receiver, _START)
-            walk.ship_rest()
-    except IonError as error:
-        if error.code not in _DAMAGE:
-            raise
-        _set_aside(folder, receiver, error, walk.cursor.offset)
-        return walk.shipped
-    if ended and walk.at_end:
-        _retire(folder, receiver, walk.cursor.offset)
-    return walk.shipped
-
-
 class _Walk:
-    """One pass over a spool from a cursor, in batches; ``shipped`` facts so far."""
+    """One pass over a spool from where it was left, in batches; ``shipped`` facts so far."""
 
-    def __init__(self, folder: SpoolFolder, receiver: Receiver, cursor: _Cursor) -> None:
-        self.cursor = cursor
+    def __init__(self, folder: SpoolFolder, receiver: Receiver) -> None:
         self.shipped = 0
-        self.at_end = False
         self._folder = folder
         self._receiver = receiver
         self._batch: list[Record] = []
         self._blocks: dict[str, bytes] = {}
         self._bytes = 0
+        self._walked = 0
+        self._damage: Damage | None = None
 
-    def ship_rest(self) -> None:
-        """Ship every whole frame after the cursor, or as many as may go at a time; on a damaged one, all before it.
+    def ship_rest(self) -> int:
+        """Ship every whole frame after the cursor, or as many as may go at a time.
 
         Raises:
-            IonError: ``spool-corrupt``, ``bad-fact`` or ``foreign-agent``; whatever the receiver raises.
+            Exception: whatever the receiver raises; OSError.
         """
-        reached, limit = self.cursor, self.cursor.offset + self._folder.most
+        ended = not has_writer(self._folder.files)  # asked first: what is written afterwards stays for the next time
+        numbers = segment_numbers(self._folder.files)
+        if not numbers:
+            return 0
+        self._place = self._begin(numbers)
+        for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+            if number < self._place.segment:
+                (self._folder.files / segment_name(number)).unlink()  # shipped, and interrupted before it went
+                continue
+            with Segment(self._folder.files, number) as segment:
+                if not self._ship_segment(segment, following, closed=ended or following is not None):
+                    return self.shipped
+                if following is not None:
+                    self._leave(segment)
+        if ended:
+            self._retire()
+        return self.shipped
+
+    def _begin(self, numbers: list[int]) -> Cursor:
+        """Return where to go on: where the last pass was left, or at the beginning."""
+        cursor = Cursor.load(self._folder.files)
+        if cursor is None or cursor.segment < numbers[0]:
+            return Cursor(numbers[0], 0, None, -1)
+        if cursor.segment not in numbers:
+            gone = f"{segment_name(cursor.segment)}, of which something was acknowledged, is gone"
+            tell_truncated(self._folder, self._receiver, cursor.seq, gone)
+            return Cursor(numbers[0], 0, None, -1)
+        return cursor
+
+    def _ship_segment(self, segment: Segment, following: int | None, *, closed: bool) -> bool:
+        """Ship a segment to its end; False when that is left for another time, or the folder was set aside."""
+        place, first = self._enter(segment), True
+        items = segment.read(place.offset, place.link, closed=closed)
+        while (item := next(items, None)) is not None:
+            if first and place.offset > segment.start and not (isinstance(item, Frame) and item.follows):
+                # The cursor itself may be the damaged part. Shipping again is harmless: the store deduplicates.
+                self._place, first = Cursor(segment.number, 0, None, -1), False
+                place = self._enter(segment)
+                items = segment.read(place.offset, place.link, closed=closed)
+                continue
+            first = False
+            if isinstance(item, Damage):
+                self._note(item)
+                continue
+            self._walked += item.end - self._place.offset
+            if not self._take(segment, item):
+                return False
+            if self._walked >= self._folder.most:
+                self._ship()
+                self._tell_damage(segment, None)
+                return False
+        self._ship()
+        if closed:
+            self._tell_damage(segment, None if following is None else self._first_of(following))
+        return True
+
+    def _first_of(self, number: int) -> int | None:
+        with Segment(self._folder.files, number) as segment:
+            return segment.head.first if segment.head else None
+
+    def _enter(self, segment: Segment) -> Cursor:
+        """Begin a segment, or go on in it."""
+        place, head = self._place, segment.head
+        if head is None and place.offset == 0:
+            self._note(Damage(0, min(1, segment.size)))
+            place = Cursor(segment.number, min(1, segment.size), None, place.seq)
+        elif head is not None and (place.segment != segment.number or place.offset < max(segment.start, 1)):
+            seq = self._acknowledged(segment) if place.seq < 0 else place.seq
+            if 0 <= seq < head.first:
+                tell_hole(self._folder, self._receiver, seq, head.first)
+            elif place.offset == 0 and place.link is not None and place.link != head.link:
+                tell_broken(self._folder, self._receiver, segment.number, 0, head.first)
+            place = Cursor(segment.number, segment.start, head.link, max(seq, head.first))
+        elif place.offset > segment.size:
+            reason = f"{segment_name(segment.number)} ends at byte {segment.size}, {place.offset} were acknowledged"
+            tell_truncated(self._folder, self._receiver, place.seq, reason)
+            place = Cursor(segment.number, segment.size, None, place.seq)
+            place.save(self._folder.files)
+        self._place = place
+        return place
+
+    def _acknowledged(self, segment: Segment) -> int:
+        """Return up to which number the store has the facts, when the cursor was lost; -1 when nobody knows."""
+        if segment.number <= 0 or not isinstance(self._receiver, Remembering):
+            return -1
+        newest = self._receiver.acknowledged(self._folder.agent)
+        return 0 if newest is None else newest + 1
+
+    def _take(self, segment: Segment, frame: Frame) -> bool:
+        """Take the next whole frame; False when the whole spool was set aside."""
+        before = self._place
         try:
-            for frame in read_frames(self._folder.files, self.cursor.offset, self.cursor.link):
-                if reached.offset >= limit:
-                    break
-                self._batch.append(self._own(read_record(frame.record)))
-                if frame.block:
-                    self._blocks[digest_bytes(frame.block)] = frame.block
-                self._bytes += len(frame.record) + len(frame.block)
-                reached = _Cursor(frame.end, frame.link)
-                if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
-                    self._ship(reached)
-            else:
-                self.at_end = True
+            record = self._own(read_record(frame.record))
         except IonError as error:
-            if error.code in _DAMAGE:
-                self._ship(reached)
-            raise
-        self._ship(reached)
+            if error.code == "foreign-agent":
+                self._ship()
+                set_aside(self._folder, self._receiver, error, segment, before.offset, before.seq)
+                return False
+            self._note(Damage(self._damage.after if self._damage else before.offset, frame.end))
+            return True
+        expected = before.seq if before.seq >= 0 else record.seq
+        if self._damage is not None:
+            self._ship()
+            self._tell_damage(segment, record.seq)
+        else:
+            if not frame.follows:
+                tell_broken(self._folder, self._receiver, segment.number, before.offset, record.seq)
+            if record.seq > expected and segment.number != OLD:
+                tell_hole(self._folder, self._receiver, expected, record.seq)
+        self._batch.append(record)
+        if frame.block:
+            self._blocks[digest_bytes(frame.block)] = frame.block
+        self._bytes += len(frame.record) + len(frame.block)
+        self._place = Cursor(segment.number, frame.end, frame.link, max(expected, record.seq + 1))
+        if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
+            self._ship()
+        return True
 
     def _own(self, record: Record) -> Record:
         """Return the record, unless it speaks in another agent's name."""
@@ -181,45 +219,57 @@ class _Walk:
             raise IonError("foreign-agent", told[:300], "it is kept for inspection")
         return record
 
-    def _ship(self, reached: _Cursor) -> None:
+    def _note(self, damage: Damage) -> None:
+        """Remember what is damaged until it is known which fact follows it."""
+        first = self._damage.first if self._damage else damage.first
+        self._damage = Damage(first, damage.after, damage.torn and first == damage.first)
+
+    def _tell_damage(self, segment: Segment, following: int | None) -> None:
+        damage, self._damage = self._damage, None
+        if damage is not None:
+            seq = max(self._place.seq, 0)
+            tell_damage(self._folder, self._receiver, segment, damage, seq, following)
+            self._place = Cursor(segment.number, damage.after, None, max(seq, following or 0))
+            if not self._batch:
+                self._place.save(self._folder.files)
+
+    def _ship(self) -> None:
         if not self._batch:
             return
         hand_over_keys(self._folder.files, self._receiver, self._folder.patience)  # before the facts that name them
         self._receiver.append(self._batch, self._blocks)
-        _write_cursor(self._folder.files, reached)
-        self.cursor = reached
+        self._place.save(self._folder.files)
         self.shipped += len(self._batch)
         self._batch, self._blocks, self._bytes = [], {}, 0
 
+    def _leave(self, segment: Segment) -> None:
+        """Go on in the next segment, and remove this one: all of it is in the store."""
+        link = (segment.head.ends if segment.head else b"") or self._place.link
+        self._place = Cursor(segment.number + 1, 0, link, self._place.seq)
+        self._place.save(self._folder.files)
+        with suppress(FileNotFoundError):
+            (self._folder.files / segment_name(segment.number)).unlink()
 
-def _read_cursor(folder: Path) -> _Cursor:
-    try:
-        with os.fdopen(open_within(folder, "shipped"), "rb") as file:
-            state = json.loads(file.read(_MOST_CURSOR))
-        cursor = _Cursor(int(state["offset"]), bytes.fromhex(state["link"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return _START
-    return cursor if 0 <= cursor.offset <= (folder / "facts").stat().st_size else _START
-
-
-def _write_cursor(folder: Path, cursor: _Cursor) -> None:
-    temporary = folder / "shipped.new"
-    temporary.unlink(missing_ok=True)  # O_EXCL: never what somebody else put here
-    handle = open_within(folder, temporary.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with os.fdopen(handle, "wb") as file:
-        file.write(json.dumps({"offset": cursor.offset, "link": cursor.link.hex()}).encode())
-    temporary.replace(folder / "shipped")
+    def _retire(self) -> None:
+        """Remove the spool of an agent that has ended, all of it shipped or told."""
+        seq = max(self._place.seq, 0)
+        newest = self._receiver.acknowledged(self._folder.agent) if isinstance(self._receiver, Remembering) else None
+        if newest is not None and newest >= seq:
+            reason = f"it ends before fact {seq}, the store acknowledged {newest}"
+            tell_truncated(self._folder, self._receiver, newest + 1, reason)
+        shutil.rmtree(self._folder.place)
 
 
 @contextmanager
-def _only_shipper(folder: Path, patience: float) -> Iterator[bool]:
+def only_shipper(folder: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of whoever ships or rewrites a spool; yield False when another has it, or the spool is gone."""
     try:
         handle = open_within(folder, "shipping", os.O_WRONLY | os.O_CREAT)
     except FileNotFoundError:  # another shipper finished and removed the folder
         yield False
         return
     try:
-        yield _locked(handle, patience) and (folder / "facts").exists()
+        yield _locked(handle, patience) and bool(segment_numbers(folder))
     finally:
         os.close(handle)
 
@@ -235,39 +285,3 @@ def _locked(handle: int, patience: float) -> bool:
             time.sleep(0.005)
         else:
             return True
-
-
-def _retire(folder: SpoolFolder, receiver: Receiver, at: int) -> None:
-    """Remove the spool of an agent that has ended, all of it shipped but for a torn tail."""
-    with os.fdopen(open_within(folder.files, "facts"), "rb") as file:
-        file.seek(at)
-        tail = file.read(LARGEST_TAIL + 1)
-    # More frames follow: a length was damaged, nothing was torn.
-    if _MAGIC in tail[len(_MAGIC) :] or len(tail) > LARGEST_TAIL:
-        error = IonError("spool-corrupt", f"the spool of {folder.agent} is damaged at byte {at}")
-        _set_aside(folder, receiver, error, at)
-        return
-    if tail:
-        reason = f"the agent died while writing; {len(tail)} unacknowledged bytes at {at} were cut"
-        fact = GapNoted(scope=folder.agent, what="spool bytes", count=len(tail), reason=reason)
-        tell_of_spool(receiver, fact, folder.agent, "torn")
-    shutil.rmtree(folder.place)
-
-
-def _set_aside(folder: SpoolFolder, receiver: Receiver, error: IonError, at: int) -> None:
-    lost = (folder.files / "facts").lstat().st_size - at
-    gap = GapNoted(scope=folder.agent, what="spool bytes", count=lost, reason=error.message, first=at)
-    tell_of_spool(receiver, gap, folder.agent, f"corrupt-{at}")
-    kind = "foreign-agent" if error.code == "foreign-agent" else "spool-corrupt"
-    alert = AlertRaised(scope=folder.agent, alert=kind, message=error.message)
-    tell_of_spool(receiver, alert, folder.agent, f"alert-{at}")
-    folder.quarantine.mkdir(mode=0o700, exist_ok=True)
-    target = folder.quarantine / folder.agent
-    folder.place.rename(target.with_name(f"{folder.agent}-{new_id()}") if target.exists() else target)
-
-
-def tell_of_spool(receiver: Receiver, fact: GapNoted | AlertRaised, agent: str, what: str) -> None:
-    """Record a fact about a spool once, as an agent of its own."""
-    identity = observed_id("shipping", agent, what)
-    record = write_record(fact, fact_id=identity, agent=f"shipping-{identity}", seq=0, stamp=Clock().tick())
-    receiver.append([record])

@@ -250,6 +250,14 @@ class GovernanceStore:
             rows = connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))
             return {row.agent: row.seq for row in rows}
 
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the acknowledged sequence number of one agent, None for an unknown one."""
+        with self._engine.connect() as connection:
+            seq: int | None = connection.execute(
+                select(schema.agent.c.seq).where(schema.agent.c.agent == agent)
+            ).scalar()
+        return seq
+
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""
         with writing(self._engine) as connection:
