@@ -20,12 +20,11 @@ from ion.agent.receiver import StoreReceiver
 from ion.agent.run import NodeRun
 from ion.agent.segments import is_shipped
 from ion.agent.shipping import ship_agent
-from ion.agent.spool import SpoolWriter
+from ion.agent.teller import Teller
 from ion.clock import Clock
 from ion.errors import IonError
 from ion.facts import GapNoted
 from ion.ids import new_id
-from ion.records import write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +53,6 @@ class Client:
         if not _NAME.match(name):
             raise IonError("bad-agent-name", f"not an agent name: {name!r}", "use letters, digits, - and _")
         self.home = home.make()
-        self._name = name
         self._receiver = receiver
         self.lock = threading.RLock()
         """Held while facts that belong together are told."""
@@ -63,29 +61,23 @@ class Client:
         self._runs: list[NodeRun] = []
         self._ended: list[NodeRun] = []
         self._closed = False
-        self._undurable: list[tuple[Fact, str, bytes]] = []
-        self._owed: list[tuple[Fact, str, bytes]] = []
-        self._former: list[str] = []
-        self._again = 0.0
+        self._teller = Teller(home, name)
         self._open()
         _clients.add(self)
 
     def _open(self) -> None:
-        self._open_spool()
+        self._pid = os.getpid()
+        self._dirty = self._waiting = False
         self._stopping = threading.Event()
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self.asleep = False
         self._thread = threading.Thread(target=self._work, name="ion-agent", daemon=True)
         self._thread.start()
 
-    def _open_spool(self) -> None:
-        hand = self.home.hand
-        agent = f"{hand}.{self._name}-{new_id()}" if hand else f"{self._name}-{new_id()}"
-        self._spool = SpoolWriter(self.home.spool, agent)
-        self.agent = agent
-        self._pid = os.getpid()
-        self._dirty = False
-        self._waiting = False
+    @property
+    def agent(self) -> str:
+        """Under which name facts are told now; another one after a fork, or when the disk failed."""
+        return self._teller.agent
 
     @property
     def closed(self) -> bool:
@@ -106,71 +98,22 @@ class Client:
             if self._closed:
                 raise IonError("client-closed", f"the agent {self.agent} has ended", "open another client")
             if os.getpid() != self._pid:  # a forked child is an agent of its own
+                self._teller.open()
                 self._open()
             identity = fact_id or new_id()
-            if self._owed or self._spool.failed:
-                self._begin_again()
-            try:
-                self._put(fact, identity, block)
-            except IonError:
-                if not self._spool.failed:
-                    raise
-                self._begin_again()
-                self._put(fact, identity, block)
-            if self._spool.unsynced > _UNSYNCED_BYTES:
+            self._teller.tell(fact, identity, block, self._clock)
+            self._dirty = True
+            if self._teller.spool.unsynced > _UNSYNCED_BYTES:
                 with suppress(IonError):  # it is told; `flush` says whether it is durable
                     self._sync()
             if self.asleep:
                 self.wake()
             return identity
 
-    def _put(self, fact: Fact, identity: str, block: bytes) -> None:
-        stamp = self._clock.tick()
-        record = write_record(fact, fact_id=identity, agent=self.agent, seq=self._spool.frames, stamp=stamp)
-        self._spool.append(record.raw, block)
-        self._undurable.append((fact, identity, block))
-        self._dirty = True
-
     def _sync(self) -> None:
-        """Make what was told durable; where the disk refuses, in the spool of another agent."""
-        if self._owed or self._spool.failed:
-            self._begin_again()
-        try:
-            self._spool.sync()
-        except IonError:
-            if not self._spool.failed:
-                raise
-            self._begin_again()
-            self._spool.sync()
-        self._undurable.clear()
+        self._teller.sync(self._clock)
         self._dirty = False
         self._waiting = self._receiver is not None
-
-    def _begin_again(self) -> None:
-        """Become another agent after the disk refused, tell the hole, and tell again what may be lost with it.
-
-        Raises:
-            IonError: ``spool-unusable``; what was told and is not durable stays in memory for the next attempt.
-        """
-        if self._spool.failed:
-            if time.monotonic() < self._again:
-                raise IonError("spool-unusable", f"the spool failed: {self._spool.failed}", "look at the disk")
-            self._again = time.monotonic() + _LONGEST_WAIT_SECONDS
-            former, failed = self.agent, self._spool
-            self._open_spool()
-            self._former.append(former)
-            lost, first = failed.frames - failed.durable, failed.durable
-            told, self._undurable = self._undurable[-lost:] if lost else [], []
-            if lost:
-                reason = f"{failed.failed}; at most so many are lost, {len(told)} are told again by {self.agent}"
-                last = first + lost - 1
-                gap = GapNoted(scope=former, what="facts", count=lost, reason=reason, first=first, last=last)
-                self._owed.append((gap, new_id(), b""))
-            self._owed.extend(told)
-        while self._owed:
-            self._put(*self._owed[0])
-            del self._owed[0]
-        self._again = 0.0
 
     def wake(self) -> None:
         """Tell the sleeping agent that there is something to flush; safe in a signal handler."""
@@ -222,7 +165,7 @@ class Client:
             for run in [*self._runs, *ended]:
                 run.pack_statistics()
             self._ended = [run for run in self._ended if run not in ended or run.has_points]
-            if self._dirty or self._owed:
+            if self._dirty or self._teller.waits:
                 self._sync()
 
     def ship(self) -> bool:
@@ -245,9 +188,9 @@ class Client:
             return False
         folder = self.home.spool / self.agent
         with self._shipping:  # another thread may be past what was told last: wait, then look again
-            for former in list(self._former):
+            for former in list(self._teller.former):
                 ship_agent(self.home.spool / former, receiver, wait=True)
-                self._former.remove(former)
+                self._teller.former.remove(former)
             ship_agent(folder, receiver, wait=True)
             shipped = is_shipped(folder)
         with self.lock:
@@ -258,12 +201,10 @@ class Client:
 
     def _check_place(self) -> None:
         """Become a new agent when somebody removed or set aside this one's spool, and tell the hole."""
-        if self._spool.failed or self._spool.in_place():
+        gone = self._teller.lost_place()
+        if gone is None:
             return
-        lost, former = self._spool.frames, self.agent
-        self._spool.abandon()
-        self._open_spool()
-        self._undurable.clear()
+        former, lost = gone
         reason = "its spool was removed while it was in use; at most this many facts had not been shipped"
         self.emit(GapNoted(scope=former, what="facts", count=lost, reason=reason))
 
@@ -283,7 +224,7 @@ class Client:
         finally:
             with self.lock:
                 self._closed = True
-                self._spool.close()
+                self._teller.spool.close()
         try:
             self._ship()
         except Exception as error:  # noqa: BLE001 - as in ship()
@@ -326,8 +267,7 @@ class Client:
         self._clock = Clock(since=self._clock.last)
         if isinstance(self._receiver, StoreReceiver):
             self._receiver.after_fork()
-        self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
-        self._undurable, self._owed, self._former = [], [], []
+        self._teller.forget()  # or the parent's spool would look alive as long as the child lives
         self._dirty = self._waiting = self.asleep = False
         self._wakes = SimpleQueue()
         for run in [*self._runs, *self._ended]:

@@ -312,7 +312,7 @@ def test_nothing_is_acknowledged_while_the_disk_refuses_and_all_of_it_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(Home(tmp_path), "test")
-    monkeypatch.setattr("ion.agent.client._LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("ion.agent.teller._WAIT_SECONDS", 0.0)
     with client.lock:
         client.emit(GapNoted(scope="s", what="x", count=1, reason=""))
         refuses(monkeypatch, 4)

@@ -1,0 +1,124 @@
+"""Telling facts into a spool that is trusted: when the disk refuses, under another agent's name."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ion.agent.spool import SpoolWriter
+from ion.errors import IonError
+from ion.facts import GapNoted
+from ion.ids import new_id
+from ion.records import write_record
+
+if TYPE_CHECKING:
+    from ion.clock import Clock
+    from ion.facts import Fact
+    from ion.home import Home
+
+_WAIT_SECONDS = 5.0
+
+
+class Teller:
+    """Numbers facts and writes them to the spool of one agent at a time. Its caller holds a lock.
+
+    Raises:
+        IonError: ``spool-unusable``.
+    """
+
+    def __init__(self, home: Home, name: str) -> None:
+        self._home = home
+        self._name = name
+        self._undurable: list[tuple[Fact, str, bytes]] = []
+        self._owed: list[tuple[Fact, str, bytes]] = []
+        self._again = 0.0
+        self.former: list[str] = []
+        """The agents that this one was before: their spools wait to be shipped."""
+        self.open()
+
+    def open(self) -> None:
+        """Become a new agent, with a spool of its own."""
+        hand = self._home.hand
+        agent = f"{hand}.{self._name}-{new_id()}" if hand else f"{self._name}-{new_id()}"
+        self.spool = SpoolWriter(self._home.spool, agent)
+        self.agent = agent
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was told that is not durable yet."""
+        return bool(self._undurable or self._owed)
+
+    def tell(self, fact: Fact, identity: str, block: bytes, clock: Clock) -> None:
+        """Write a fact; a later `sync` makes it durable.
+
+        Raises:
+            IonError: ``not-canonical``, ``bad-fact``, ``fact-too-large``, ``spool-unusable``.
+        """
+        if self._owed or self.spool.failed:
+            self._begin_again(clock)
+        try:
+            self._put(fact, identity, block, clock)
+        except IonError:
+            if not self.spool.failed:
+                raise
+            self._begin_again(clock)
+            self._put(fact, identity, block, clock)
+
+    def sync(self, clock: Clock) -> None:
+        """Make durable what was told; where the disk refuses, in the spool of another agent.
+
+        Raises:
+            IonError: ``spool-unusable``; what was told and is not durable stays in memory for the next attempt.
+        """
+        if self._owed or self.spool.failed:
+            self._begin_again(clock)
+        try:
+            self.spool.sync()
+        except IonError:
+            if not self.spool.failed:
+                raise
+            self._begin_again(clock)
+            self.spool.sync()
+        self._undurable.clear()
+
+    def lost_place(self) -> tuple[str, int] | None:
+        """Become a new agent when somebody removed or set aside this one's spool; return its name and facts then."""
+        if self.spool.failed or self.spool.in_place():
+            return None
+        lost, former = self.spool.frames, self.agent
+        self.spool.abandon()
+        self.open()
+        self._undurable.clear()
+        return former, lost
+
+    def forget(self) -> None:
+        """Let go of everything in a forked child: the parent has it, too, and tells it."""
+        self.spool.abandon()
+        self._undurable, self._owed, self.former = [], [], []
+
+    def _put(self, fact: Fact, identity: str, block: bytes, clock: Clock) -> None:
+        record = write_record(fact, fact_id=identity, agent=self.agent, seq=self.spool.frames, stamp=clock.tick())
+        self.spool.append(record.raw, block)
+        self._undurable.append((fact, identity, block))
+
+    def _begin_again(self, clock: Clock) -> None:
+        """Become another agent after the disk refused, tell the hole, and tell again what may be lost with it."""
+        if self.spool.failed:
+            if time.monotonic() < self._again:
+                raise IonError("spool-unusable", f"the spool failed: {self.spool.failed}", "look at the disk")
+            self._again = time.monotonic() + _WAIT_SECONDS
+            former, failed = self.agent, self.spool
+            self.open()
+            self.former.append(former)
+            lost, first = failed.frames - failed.durable, failed.durable
+            told, self._undurable = self._undurable[-lost:] if lost else [], []
+            if lost:
+                reason = f"{failed.failed}; at most so many are lost, {len(told)} are told again by {self.agent}"
+                last = first + lost - 1
+                gap = GapNoted(scope=former, what="facts", count=lost, reason=reason, first=first, last=last)
+                self._owed.append((gap, new_id(), b""))
+            self._owed.extend(told)
+        while self._owed:
+            self._put(*self._owed[0], clock)
+            del self._owed[0]
+        self._again = 0.0
