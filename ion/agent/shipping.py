@@ -33,6 +33,7 @@ from ion.agent.segments import (
 )
 from ion.canonical import digest_bytes
 from ion.errors import IonError
+from ion.facts import StatisticsRecorded
 from ion.records import Record, read_record
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class _Walk:
                 tell_hole(self._folder, self._receiver, expected, record.seq)
         self._batch.append(record)
         if frame.block:
-            self._blocks[digest_bytes(frame.block)] = frame.block
+            self._blocks[_name(record, frame.block)] = frame.block
         self._bytes += len(frame.record) + len(frame.block)
         self._place = Cursor(segment.number, frame.end, frame.link, max(expected, record.seq + 1))
         if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
@@ -258,6 +259,12 @@ class _Walk:
             reason = f"it ends before fact {seq}, the store acknowledged {newest}"
             tell_truncated(self._folder, self._receiver, newest + 1, reason)
         shutil.rmtree(self._folder.place)
+
+
+def _name(record: Record, block: bytes) -> str:
+    """Return what a block is called: as the fact calls its points, by its bytes otherwise."""
+    fact = record.fact
+    return fact.digest if isinstance(fact, StatisticsRecorded) else digest_bytes(block)
 
 
 @contextmanager

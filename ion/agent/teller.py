@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ion.agent.spool import SpoolWriter
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ion.home import Home
 
 _WAIT_SECONDS = 5.0
+_UNSYNCED_BYTES = 8 * 1024 * 1024
 
 
 class Teller:
@@ -63,6 +65,9 @@ class Teller:
                 raise
             self._begin_again(clock)
             self._put(fact, identity, block, clock)
+        if self.spool.unsynced > _UNSYNCED_BYTES:  # all of it is in memory, too
+            with suppress(IonError):  # it is told; the next `sync` says whether it is durable
+                self.sync(clock)
 
     def sync(self, clock: Clock) -> None:
         """Make durable what was told; where the disk refuses, in the spool of another agent.
