@@ -27,8 +27,8 @@ class Receiver(KeyReceiver, Protocol):
 class Remembering(Protocol):
     """A receiver that says up to where it has an agent's facts: a spool that was cut is noticed."""
 
-    def acknowledged(self, agent: str) -> int | None:
-        """Return the highest sequence number acknowledged, None for an unknown agent."""
+    def agents(self, only: str | None = None) -> Mapping[str, int]:
+        """Return the highest sequence number acknowledged of each agent, or of one."""
 
 
 class StoreReceiver:
@@ -89,13 +89,13 @@ class StoreReceiver:
         """
         return self.opened().keep_capture_keys(keys)
 
-    def acknowledged(self, agent: str) -> int | None:
-        """Return the highest sequence number the store has of an agent, None for an unknown one.
+    def agents(self, only: str | None = None) -> Mapping[str, int]:
+        """Return the highest sequence number the store has of each agent, or of one.
 
         Raises:
             IonError: as `append`.
         """
-        return self.opened().acknowledged(agent)
+        return self.opened().agents(only)
 
     def after_fork(self) -> None:
         """Make the receiver usable in a forked child; the store drops its parent's connections itself."""

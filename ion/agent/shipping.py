@@ -180,8 +180,7 @@ class _Walk:
         """Return up to which number the store has the facts, when the cursor was lost; -1 when nobody knows."""
         if segment.number <= 0 or not isinstance(self._receiver, Remembering):
             return -1
-        newest = self._receiver.acknowledged(self._folder.agent)
-        return 0 if newest is None else newest + 1
+        return self._receiver.agents(self._folder.agent).get(self._folder.agent, -1) + 1
 
     def _take(self, segment: Segment, frame: Frame) -> bool:
         """Take the next whole frame; False when the whole spool was set aside."""
@@ -254,8 +253,8 @@ class _Walk:
     def _retire(self) -> None:
         """Remove the spool of an agent that has ended, all of it shipped or told."""
         seq = max(self._place.seq, 0)
-        newest = self._receiver.acknowledged(self._folder.agent) if isinstance(self._receiver, Remembering) else None
-        if newest is not None and newest >= seq:
+        known = self._receiver.agents(self._folder.agent) if isinstance(self._receiver, Remembering) else {}
+        if (newest := known.get(self._folder.agent, -1)) >= seq:
             reason = f"it ends before fact {seq}, the store acknowledged {newest}"
             tell_truncated(self._folder, self._receiver, newest + 1, reason)
         shutil.rmtree(self._folder.place)

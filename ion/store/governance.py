@@ -265,10 +265,6 @@ class GovernanceStore:
             rows = connection.execute(query if only is None else query.where(schema.agent.c.agent == only))
             return {row.agent: row.seq for row in rows}
 
-    def acknowledged(self, agent: str) -> int | None:
-        """Return the acknowledged sequence number of one agent, None for an unknown one."""
-        return self.agents(agent).get(agent)
-
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""
         with writing(self._engine) as connection:
