@@ -31,7 +31,7 @@ class Remembers(MemoryReceiver):
     """A receiver that says what it has, like the store."""
 
     def agents(self, only: str) -> dict[str, int]:
-        return {only: record.seq for record in self.records if record.agent == only}
+        return {record.agent: record.seq for record in self.records if record.agent == only}
 
 
 def fact(number: int) -> bytes:
