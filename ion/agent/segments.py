@@ -47,7 +47,10 @@ def has_writer(folder: Path) -> bool:
     try:
         handle = open_within(folder, WRITING)
     except FileNotFoundError:
-        handle = open_within(folder, segment_name(OLD))  # format 1 locked the facts themselves
+        try:
+            handle = open_within(folder, segment_name(OLD))  # format 1 locked the facts themselves
+        except FileNotFoundError:
+            return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

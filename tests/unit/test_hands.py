@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.agent import hands, open_client, ship_all, ship_hands, ship_home, shipping
+from ion.agent import hands, open_client, ship_all, ship_hands, ship_home, walk
 from ion.agent.capture_keys import KeyDrop
 from ion.agent.spool import SpoolWriter
 from ion.errors import IonError
@@ -334,15 +334,15 @@ def test_a_folder_exchanged_while_it_is_shipped_leads_nowhere(
     agent, other = told(home, as_hand, "ward"), told(home, as_hand, "clinic")
     mine, theirs = spool_of(home, "ward") / agent, spool_of(home, "clinic") / other
     before = {path.name: path.read_bytes() for path in theirs.iterdir()}
-    real = shipping.Segment
+    real = walk.Segment
 
     def exchange(*arguments: object) -> object:
-        monkeypatch.setattr(shipping, "Segment", real)
+        monkeypatch.setattr(walk, "Segment", real)
         mine.rename(mine.with_name("ward.hidden"))
         mine.symlink_to(theirs)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shipping, "Segment", exchange)
+    monkeypatch.setattr(walk, "Segment", exchange)
     shipped = _ship_one(home, "ward", receiver)
     assert shipped == 0  # its own folder had gone from where it goes away from
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
