@@ -193,7 +193,8 @@ class SpoolWriter:
             IonError: ``spool-unusable``; it is closed all the same.
         """
         try:
-            if self._file >= 0:
+            self._settle()
+            if self._file >= 0 and self.unsynced:
                 self.sync()
         finally:
             self.abandon()

@@ -85,6 +85,7 @@ class Teller:
             self._begin_again(clock)
             self.spool.sync()
         self._undurable.clear()
+        self._again = 0.0
 
     def lost_place(self) -> tuple[str, int] | None:
         """Become a new agent when somebody removed or set aside this one's spool; return its name and facts then."""
@@ -126,4 +127,3 @@ class Teller:
         while self._owed:
             self._put(*self._owed[0], clock)
             del self._owed[0]
-        self._again = 0.0
