@@ -8,7 +8,6 @@ somebody else on the host does.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 import weakref
@@ -20,7 +19,7 @@ from ion.agent.receiver import StoreReceiver
 from ion.agent.run import NodeRun
 from ion.agent.segments import is_shipped
 from ion.agent.shipping import ship_agent
-from ion.agent.teller import Teller
+from ion.agent.teller import Teller, check_name
 from ion.clock import Clock
 from ion.errors import IonError
 from ion.facts import GapNoted
@@ -36,22 +35,20 @@ if TYPE_CHECKING:
 _FLUSH_SECONDS = 0.05
 _STATISTICS_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
 class Client:
     """One agent: spools facts, flushes them within 50 ms, statistics within a second; ships them when given a receiver.
 
     Raises:
-        IonError: ``home-unusable``, ``spool-unusable`` or ``bad-agent-name``.
+        IonError: ``home-unusable``, ``spool-unusable``, ``bad-agent-name`` or ``bad-spool-bound``.
     """
 
     last_trouble = ""
     """Why flushing or shipping last had to wait; the facts stay in the spool."""
 
     def __init__(self, home: Home, name: str, receiver: Receiver | None = None) -> None:
-        if not _NAME.match(name):
-            raise IonError("bad-agent-name", f"not an agent name: {name!r}", "use letters, digits, - and _")
+        check_name(name)
         self.home = home.make()
         self._receiver = receiver
         self.lock = threading.RLock()
@@ -248,6 +245,8 @@ class Client:
             if self._stopping.wait(_FLUSH_SECONDS):  # what is told together becomes durable together
                 return
             pack = time.monotonic() >= self._packed + _STATISTICS_SECONDS
+            with suppress(IonError, OSError):
+                self._teller.keep_within(self)
             if time.monotonic() < due:  # the store is away: facts become durable as often as ever
                 with suppress(IonError, OSError):
                     self._flush(pack=pack)

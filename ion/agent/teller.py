@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ion.agent.bounds import Bounds, keep_within
 from ion.agent.spool import SpoolWriter
 from ion.errors import IonError
 from ion.facts import GapNoted
@@ -13,19 +15,34 @@ from ion.ids import new_id
 from ion.records import write_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ion.agent.client import Client
     from ion.clock import Clock
     from ion.facts import Fact
     from ion.home import Home
 
 _WAIT_SECONDS = 5.0
+_LOOK_SECONDS = 60.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 _UNSYNCED_BYTES = 8 * 1024 * 1024
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name of an agent.
+
+    Raises:
+        IonError: ``bad-agent-name``.
+    """
+    if not _NAME.match(name):
+        raise IonError("bad-agent-name", f"not an agent name: {name!r}", "use letters, digits, - and _")
 
 
 class Teller:
     """Numbers facts and writes them to the spool of one agent at a time. Its caller holds a lock.
 
     Raises:
-        IonError: ``spool-unusable``.
+        IonError: ``spool-unusable``, ``bad-spool-bound``.
     """
 
     def __init__(self, home: Home, name: str) -> None:
@@ -33,7 +50,9 @@ class Teller:
         self._name = name
         self._undurable: list[tuple[Fact, str, bytes]] = []
         self._owed: list[tuple[Fact, str, bytes]] = []
-        self._again = 0.0
+        self._again = self._look_again = 0.0
+        self._looked_at = 0
+        self._bounds = Bounds.find()
         self.former: list[str] = []
         """The agents that this one was before: their spools wait to be shipped."""
         self.open()
@@ -42,7 +61,7 @@ class Teller:
         """Become a new agent, with a spool of its own."""
         hand = self._home.hand
         agent = f"{hand}.{self._name}-{new_id()}" if hand else f"{self._name}-{new_id()}"
-        self.spool = SpoolWriter(self._home.spool, agent)
+        self.spool = SpoolWriter(self._home.spool, agent, segment_bytes=self._bounds.segment_bytes)
         self.agent = agent
 
     @property
@@ -96,6 +115,27 @@ class Teller:
         self.open()
         self._undurable.clear()
         return former, lost
+
+    def keep_within(self, client: Client) -> None:
+        """Give up what is over the bounds of the spool, told by ``client``; look at each new segment and every minute.
+
+        Raises:
+            IonError: as `ion.agent.bounds.keep_within`.
+            OSError: likewise.
+        """
+        if self.spool.segment == self._looked_at and time.monotonic() < self._look_again:
+            return
+        segment = self.spool.segment
+
+        def tell(facts: Sequence[tuple[Fact, str]]) -> None:
+            for fact, identity in facts:
+                client.emit(fact, fact_id=identity)
+            client.flush()
+
+        for agent in self.former:
+            keep_within(self._home.spool / agent, self._bounds, tell, ended=True)
+        keep_within(self._home.spool / self.agent, self._bounds, tell)
+        self._looked_at, self._look_again = segment, time.monotonic() + _LOOK_SECONDS
 
     def forget(self) -> None:
         """Let go of everything in a forked child: the parent has it, too, and tells it."""

@@ -57,7 +57,7 @@ class Walk:
                 if not self._ship_segment(segment, following, closed=ended or following is not None):
                     return self.shipped
                 if following is not None:
-                    self._leave(segment)
+                    self._leave(segment, following)
         if ended:
             self._retire()
         return self.shipped
@@ -150,7 +150,8 @@ class Walk:
         else:
             if not frame.follows:
                 tell_broken(self._folder, self._receiver, segment.number, before.offset, record.seq)
-            if record.seq > expected and segment.number != OLD:
+            rewritten = segment.head is not None and segment.head.ends  # what was given up is told already
+            if record.seq > expected and segment.number != OLD and not rewritten:
                 tell_hole(self._folder, self._receiver, expected, record.seq)
         self._batch.append(record)
         if frame.block:
@@ -191,10 +192,12 @@ class Walk:
         self.shipped += len(self._batch)
         self._batch, self._blocks, self._bytes = [], {}, 0
 
-    def _leave(self, segment: Segment) -> None:
+    def _leave(self, segment: Segment, following: int) -> None:
         """Go on in the next segment, and remove this one: all of it is in the store."""
-        link = (segment.head.ends if segment.head else b"") or self._place.link
-        self._place = Cursor(segment.number + 1, 0, link, self._place.seq)
+        link, seq = self._place.link, self._place.seq
+        if segment.head is not None and segment.head.ends:
+            link, seq = segment.head.ends, max(seq, self._first_of(following) or 0)
+        self._place = Cursor(segment.number + 1, 0, link, seq)
         self._place.save(self._folder.files)
         with suppress(FileNotFoundError):
             (self._folder.files / segment_name(segment.number)).unlink()

@@ -36,7 +36,7 @@ _SMALL = 2000
 def main(root: str, kind: str, *arguments: str) -> None:
     """Do as the module says."""
     home = Home(Path(root)).make()
-    teller.SpoolWriter = lambda folder, agent: SpoolWriter(folder, agent, segment_bytes=_SMALL)  # type: ignore[misc,assignment]
+    teller.SpoolWriter = lambda folder, agent, **_: SpoolWriter(folder, agent, segment_bytes=_SMALL)  # type: ignore[misc,assignment]
     open_store(home.store_url).close()
     found = _random(home, int(arguments[0]), int(arguments[1])) if kind == "random" else _steps(home, arguments[0])
     json.dump(found, sys.stdout)

@@ -39,7 +39,7 @@ def after_cuts(tmp_path: Path, patch: pytest.MonkeyPatch, rounds: int = 6) -> li
 
 def small_segments(patch: pytest.MonkeyPatch) -> None:
     """Begin a new segment with about every third fact."""
-    patch.setattr(teller, "SpoolWriter", lambda folder, agent: SpoolWriter(folder, agent, segment_bytes=900))
+    patch.setattr(teller, "SpoolWriter", lambda folder, agent, **_: SpoolWriter(folder, agent, segment_bytes=900))
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["one segment", "many segments"])
