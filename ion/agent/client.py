@@ -259,7 +259,7 @@ class Client:
     def _sleep(self) -> None:
         """Return when a fact is told, at once when one waits already, and when waiting statistics are due."""
         self.asleep = self.idle = True  # before looking: whatever is told from here on wakes
-        if not (self._dirty or self._waiting):
+        if not (self._dirty or self._waiting or self._teller.unlooked):
             if any(run.has_points for run in [*self._runs, *self._ended]):
                 self.idle = False  # further points change nothing
                 with suppress(Empty):

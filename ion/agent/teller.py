@@ -116,6 +116,11 @@ class Teller:
         self._undurable.clear()
         return former, lost
 
+    @property
+    def unlooked(self) -> bool:
+        """Whether a segment was begun since `keep_within` looked."""
+        return self.spool.segment != self._looked_at
+
     def keep_within(self, client: Client) -> None:
         """Give up what is over the bounds of the spool, told by ``client``; look at each new segment and every minute.
 
@@ -123,9 +128,9 @@ class Teller:
             IonError: as `ion.agent.bounds.keep_within`.
             OSError: likewise.
         """
-        if self.spool.segment == self._looked_at and time.monotonic() < self._look_again:
+        if not self.unlooked and time.monotonic() < self._look_again:
             return
-        segment = self.spool.segment
+        self._looked_at, self._look_again = self.spool.segment, time.monotonic() + _LOOK_SECONDS
 
         def tell(facts: Sequence[tuple[Fact, str]]) -> None:
             for fact, identity in facts:
@@ -135,7 +140,6 @@ class Teller:
         for agent in self.former:
             keep_within(self._home.spool / agent, self._bounds, tell, ended=True)
         keep_within(self._home.spool / self.agent, self._bounds, tell)
-        self._looked_at, self._look_again = segment, time.monotonic() + _LOOK_SECONDS
 
     def forget(self) -> None:
         """Let go of everything in a forked child: the parent has it, too, and tells it."""
