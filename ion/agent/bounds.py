@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ion.agent.files import open_within, sync_folder
-from ion.agent.frames import Frame, SegmentHead, pack_frame
+from ion.agent.frames import Frame, SegmentHead, framed
 from ion.agent.segments import OLD, Cursor, Segment, segment_name, segment_numbers
 from ion.agent.shipping import only_shipper
 from ion.errors import IonError
@@ -153,7 +153,7 @@ def _rewrite(folder: Path, number: int, head: SegmentHead, told: list[Told]) -> 
         file.write(head.pack())
         for each in told:
             if each.record is not None:
-                frame, link = pack_frame(link, each.record.raw, each.block)
+                frame, link = framed(link, each.record.raw, each.block)
                 file.write(frame)
         file.flush()
         os.utime(file.fileno(), (written, written))  # it is as old as what it holds

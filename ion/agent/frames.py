@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ion.errors import IonError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
 MAGIC = b"ION2"
-GENESIS = bytes(32)
+FIRST_LINK = bytes(32)
 """The link before the first frame."""
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -65,7 +69,7 @@ class SegmentHead:
 
     def pack(self) -> bytes:
         """Return its bytes."""
-        head = _SEGMENT.pack(_SEGMENT_MAGIC, self.first, self.link, self.ends or GENESIS)
+        head = _SEGMENT.pack(_SEGMENT_MAGIC, self.first, self.link, self.ends or FIRST_LINK)
         return head + hashlib.sha256(head).digest()
 
     @classmethod
@@ -75,10 +79,10 @@ class SegmentHead:
         if hashlib.sha256(head).digest() != digest:
             return None
         magic, first, link, ends = _SEGMENT.unpack(head)
-        return cls(first, link, b"" if ends == GENESIS else ends) if magic == _SEGMENT_MAGIC else None
+        return cls(first, link, b"" if ends == FIRST_LINK else ends) if magic == _SEGMENT_MAGIC else None
 
 
-def pack_frame(link: bytes, record: bytes, block: bytes) -> tuple[bytes, bytes]:
+def framed(link: bytes, record: bytes, block: bytes = b"") -> tuple[bytes, bytes]:
     """Return the frame that follows ``link``, and the link after it."""
     header = _HEADER.pack(MAGIC, len(record), len(block))
     digest = hashlib.sha256(b"".join((header, record, block))).digest()
@@ -108,6 +112,23 @@ def read_frame(file: BinaryIO, at: int, size: int, link: bytes | None) -> Frame 
         return None
     follows = link is None or hashlib.sha256(link + digest).digest() == recorded
     return Frame(payload[:record_size], payload[record_size:], end, recorded, follows)
+
+
+def read_stream(file: BinaryIO, link: bytes = FIRST_LINK) -> Iterator[Frame]:
+    """Yield the whole frames that stand in a file; stop before an incomplete one.
+
+    Raises:
+        IonError: ``spool-corrupt`` at a frame that is damaged, or does not follow from the one before.
+    """
+    at, size = 0, file.seek(0, os.SEEK_END)
+    while at < size:
+        frame = read_frame(file, at, size, link)
+        if frame is None and is_torn(file, at, size):
+            return
+        if frame is None or not frame.follows:
+            raise IonError("spool-corrupt", f"the frames are damaged at byte {at}", "send or copy them again")
+        yield frame
+        at, link = frame.end, frame.link
 
 
 def is_torn(file: BinaryIO, at: int, size: int) -> bool:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ion.agent.capture_keys import KeyReceiver
+from ion.agent.remote import RemoteReceiver
 from ion.errors import IonError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Receiver(KeyReceiver, Protocol):
 class Remembering(Protocol):
     """A receiver that says up to where it has an agent's facts: a spool that was cut is noticed."""
 
-    def agents(self, only: str | None = None) -> Mapping[str, int]:
-        """Return the highest sequence number acknowledged of each agent, or of one."""
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
 
 
 class StoreReceiver:
@@ -89,13 +90,13 @@ class StoreReceiver:
         """
         return self.opened().keep_capture_keys(keys)
 
-    def agents(self, only: str | None = None) -> Mapping[str, int]:
-        """Return the highest sequence number the store has of each agent, or of one.
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number the store acknowledged to an agent, None for an unknown one.
 
         Raises:
             IonError: as `append`.
         """
-        return self.opened().agents(only)
+        return self.opened().acknowledged(agent)
 
     def after_fork(self) -> None:
         """Make the receiver usable in a forked child; the store drops its parent's connections itself."""
@@ -107,3 +108,7 @@ class StoreReceiver:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+
+
+OwnReceiver = StoreReceiver | RemoteReceiver
+"""What a client closes when it ends: it was opened for it."""

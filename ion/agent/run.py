@@ -16,7 +16,7 @@ from ion.agent.dataset import (
     dataset_table,
 )
 from ion.agent.statistics import Waiting, finite, leaves, statistics_fact
-from ion.clock import now_us
+from ion.clock import now_s
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.facts import (
@@ -112,7 +112,7 @@ class NodeRun:
             points = self._single[series, epoch]
         except KeyError:
             points = self._single.setdefault((series, epoch), deque())
-        points.append((now_us(), float(value)))
+        points.append((now_s(), float(value)))
         if self.client.idle:
             self.client.wake()
 

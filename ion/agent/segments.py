@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ion.agent.files import open_within
-from ion.agent.frames import GENESIS, SEGMENT_HEAD, Frame, SegmentHead, is_torn, next_frame, read_frame
+from ion.agent.frames import FIRST_LINK, SEGMENT_HEAD, Frame, SegmentHead, is_torn, next_frame, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ class Segment:
         self.number = number
         self.file: BinaryIO = os.fdopen(open_within(folder, segment_name(number)), "rb")
         self.size = os.fstat(self.file.fileno()).st_size
-        self.head: SegmentHead | None = SegmentHead(0, GENESIS)
+        self.head: SegmentHead | None = SegmentHead(0, FIRST_LINK)
         self.start = 0
         if number != OLD:
             self.head = SegmentHead.parse(self.file.read(SEGMENT_HEAD))

@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ion.agent.files import open_within, sync_folder, takes_group
-from ion.agent.frames import GENESIS, MOST_BYTES, SEGMENT_HEAD, SegmentHead, pack_frame
+from ion.agent.frames import FIRST_LINK, MOST_BYTES, SEGMENT_HEAD, SegmentHead, framed
 from ion.agent.segments import WRITING, segment_name
 from ion.errors import IonError
 
@@ -36,7 +36,7 @@ class SpoolWriter:
         self._most = segment_bytes
         self._number = 0
         self._file = self._lock = -1
-        self._link = GENESIS
+        self._link = FIRST_LINK
         self._frames = self._durable = 0
         self._size = self._synced_size = SEGMENT_HEAD
         self._writing: tuple[int, bytes] | None = None
@@ -94,7 +94,7 @@ class SpoolWriter:
         self._settle()
         if self._size >= self._most:
             self._roll()
-        frame, link = pack_frame(self._link, record, block)
+        frame, link = framed(self._link, record, block)
         self._writing = (len(frame), link)
         try:
             written = os.write(self._file, frame)

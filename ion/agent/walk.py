@@ -6,14 +6,13 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ion.agent.body import block_name
 from ion.agent.capture_keys import hand_over_keys
 from ion.agent.damage import set_aside, tell_broken, tell_damage, tell_hole, tell_truncated
 from ion.agent.frames import Frame
 from ion.agent.receiver import Remembering
 from ion.agent.segments import OLD, Cursor, Damage, Segment, segment_name, segment_numbers
-from ion.canonical import digest_bytes
 from ion.errors import IonError
-from ion.facts import StatisticsRecorded
 from ion.records import Record, read_record
 
 if TYPE_CHECKING:
@@ -129,7 +128,8 @@ class Walk:
         """Return up to which number the store has the facts, when the cursor was lost; -1 when nobody knows."""
         if segment.number <= 0 or not isinstance(self._receiver, Remembering):
             return -1
-        return self._receiver.agents(self._folder.agent).get(self._folder.agent, -1) + 1
+        newest = self._receiver.acknowledged(self._folder.agent)
+        return 0 if newest is None else newest + 1
 
     def _take(self, segment: Segment, frame: Frame) -> bool:
         """Take the next whole frame; False when the whole spool was set aside."""
@@ -155,7 +155,7 @@ class Walk:
                 tell_hole(self._folder, self._receiver, expected, record.seq)
         self._batch.append(record)
         if frame.block:
-            self._blocks[_name(record, frame.block)] = frame.block
+            self._blocks[block_name(record.fact, frame.block)] = frame.block
         self._bytes += len(frame.record) + len(frame.block)
         self._place = Cursor(segment.number, frame.end, frame.link, max(expected, record.seq + 1))
         if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
@@ -205,14 +205,8 @@ class Walk:
     def _retire(self) -> None:
         """Remove the spool of an agent that has ended, all of it shipped or told."""
         seq = max(self._place.seq, 0)
-        known = self._receiver.agents(self._folder.agent) if isinstance(self._receiver, Remembering) else {}
-        if (newest := known.get(self._folder.agent, -1)) >= seq:
+        newest = self._receiver.acknowledged(self._folder.agent) if isinstance(self._receiver, Remembering) else None
+        if newest is not None and newest >= seq:
             reason = f"it ends before fact {seq}, the store acknowledged {newest}"
             tell_truncated(self._folder, self._receiver, newest + 1, reason)
         shutil.rmtree(self._folder.place)
-
-
-def _name(record: Record, block: bytes) -> str:
-    """Return what a block is called: as the fact calls its points, by its bytes otherwise."""
-    fact = record.fact
-    return fact.digest if isinstance(fact, StatisticsRecorded) else digest_bytes(block)

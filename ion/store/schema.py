@@ -130,6 +130,7 @@ mention = Table(
     Column("subject", String, primary_key=True),
     Column("kind", String, primary_key=True),
     Column("position", _POSITION, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 """Which facts speak of what."""
 

@@ -56,6 +56,16 @@ def test_a_changed_record_has_another_link(records: list[bytes]) -> None:
     assert link(GENESIS, records[0]) != link(GENESIS, records[0].replace(b"moved", b"stood"))
 
 
+def reported(raws: list[bytes]) -> bytes:
+    """Return the body in which an agent reports these records over HTTP (receiver.md)."""
+    from ion.agent.body import frames_of
+    from ion.canonical import digest_bytes
+    from ion.records import read_record
+
+    ((_, body),) = frames_of([read_record(raw) for raw in raws], {digest_bytes(b"abc"): b"abc"})
+    return body
+
+
 def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
     from ion.agent.segments import read_frames
     from ion.agent.spool import SpoolWriter
@@ -67,6 +77,7 @@ def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, 
     writer.append(records[1])
     writer.close()
     data = (tmp_path / "agent-1" / "facts-00000000").read_bytes()
+    assert reported(records) == data[108:]
     second = 108 + 76 + len(records[0]) + 3
     assert [data[:108].hex(), data[108:184].hex(), data[second : second + 76].hex()] == heads
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)

@@ -30,8 +30,8 @@ AGENT = "agent-1"
 class Remembers(MemoryReceiver):
     """A receiver that says what it has, like the store."""
 
-    def agents(self, only: str) -> dict[str, int]:
-        return {record.agent: record.seq for record in self.records if record.agent == only}
+    def acknowledged(self, agent: str) -> int | None:
+        return max((record.seq for record in self.records if record.agent == agent), default=None)
 
 
 def fact(number: int) -> bytes:
