@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ion.agent.receiver import StoreReceiver
+from ion.agent.remote import RemoteReceiver
 from ion.agent.run import NodeRun
 from ion.agent.shipping import is_shipped, ship_agent
 from ion.agent.spool import SpoolWriter
@@ -225,7 +226,7 @@ class Client:
             self._ship()
         except Exception as error:  # noqa: BLE001 - as in ship()
             self.last_trouble = str(error)
-        if isinstance(self._receiver, StoreReceiver):
+        if isinstance(self._receiver, StoreReceiver | RemoteReceiver):
             self._receiver.close()
 
     def _work(self) -> None:

@@ -17,6 +17,7 @@ from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
 from ion.store import capture_keys, schema
 from ion.store.appending import Append, first_of_each
+from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
 from ion.store.projections import fold
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ion.evidence.captures import CaptureKey
+    from ion.store.permission import Scope
 
 F = TypeVar("F", bound=Fact)
 _REBUILD_STEP = 1000
@@ -74,18 +76,21 @@ class GovernanceStore:
         self._clock = Clock(since=self._clock.last)
         drop_inherited(self._engine)
 
-    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> Appended:
+    def append(
+        self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None, scope: Scope | None = None
+    ) -> Appended:
         """Append what an agent shipped, in order; idempotent by (agent, seq) and by fact id.
 
         The same (agent, seq) with other bytes, and facts that only governance may write, are
         refused, each with an alert fact. ``blocks`` maps digests to the ciphertext that facts refer
-        to. All or nothing: after an exception the store is as before.
+        to. Under a ``scope`` what it does not cover is refused, too. All or nothing: after an exception
+        the store is as before.
 
         Raises:
-            IonError: ``store-unreachable``.
+            IonError: ``store-unreachable``; ``token-refused`` when the scope's token was revoked.
         """
         with writing(self._engine) as connection:
-            step = Append(connection, self._clock)
+            step = Append(connection, self._clock, scope)
             for digest, body in (blocks or {}).items():
                 step.keep_block(digest, body)
             result = step.shipped(records)
@@ -112,6 +117,11 @@ class GovernanceStore:
         with self._engine.connect() as connection:
             row = connection.execute(select(schema.head.c.position, schema.head.c.link)).one()
         return Head(row.position, bytes(row.link))
+
+    @property
+    def index(self) -> FactIndex:
+        """The facts as they are asked for page by page."""
+        return FactIndex(self._engine)
 
     @property
     def ledger(self) -> StoredLedger:
