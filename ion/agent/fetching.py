@@ -173,15 +173,17 @@ class ServerLink:
 
 
 def token_of_environment() -> str:
-    """Return ``ION_AGENT_TOKEN``, or what the file ``ION_AGENT_TOKEN_FILE`` holds.
+    """Return what the file ``ION_AGENT_TOKEN_FILE`` holds, else ``ION_AGENT_TOKEN``.
 
     Raises:
         IonError: ``no-token``.
     """
-    given, file = os.environ.get("ION_AGENT_TOKEN", ""), os.environ.get("ION_AGENT_TOKEN_FILE", "")
-    with suppress(OSError, ValueError):
-        given = given or (Path(file).read_text("ascii").strip() if file else "")
-    if not given or not given.isprintable():
+    file, token = os.environ.get("ION_AGENT_TOKEN_FILE", ""), os.environ.get("ION_AGENT_TOKEN", "")
+    if file:
+        token = ""
+        with suppress(OSError, ValueError):
+            token = Path(file).read_text("ascii").strip()
+    if not token or not token.isprintable():
         hint = "set ION_AGENT_TOKEN, or ION_AGENT_TOKEN_FILE to a file with nothing but it"
         raise IonError("no-token", "asking the server needs a token", hint)
-    return given
+    return token

@@ -164,7 +164,14 @@ ROUTES = (
         ),
         slot="none",
     ),
-    Endpoint("GET", f"{_PLACE}/artifacts/{{digest}}", artifact, "An artifact that the node's pointer names.", "agent"),
+    Endpoint(
+        "GET",
+        f"{_PLACE}/artifacts/{{digest}}",
+        artifact,
+        "An artifact that the node's pointer names.",
+        "agent",
+        answers="application/octet-stream",
+    ),
     Endpoint("GET", "/v1/trust", trust, "The trust document, signed by the root.", "agent"),
     Endpoint("GET", "/v1/erased", erased, "Ids of the capture keys erased of late.", "agent"),
 )
