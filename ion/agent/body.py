@@ -6,10 +6,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ion.agent.spool import FIRST_LINK, framed
+from ion.canonical import digest_bytes
+from ion.facts import StatisticsRecorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ion.facts import Fact
     from ion.records import Record
 
 SPOOL_TYPE = "application/vnd.dagster-ion.spool"
@@ -17,6 +20,11 @@ SPOOL_TYPE = "application/vnd.dagster-ion.spool"
 
 _MOST_BYTES = 16 * 1024 * 1024
 """Of frames in one body, unless one fact alone is larger."""
+
+
+def block_name(fact: Fact, block: bytes) -> str:
+    """Return what a frame's block is called: as the fact calls its points, by its bytes otherwise."""
+    return fact.digest if isinstance(fact, StatisticsRecorded) else digest_bytes(block)
 
 
 def frames_of(records: Sequence[Record], blocks: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ion.agent.body import block_name
 from ion.agent.capture_keys import KeyReceiver, hand_over_keys
 from ion.agent.spool import LARGEST_TAIL, has_writer, open_within, read_frames
-from ion.canonical import digest_bytes
 from ion.clock import Clock
 from ion.errors import IonError
 from ion.facts import AlertRaised, GapNoted
@@ -161,7 +161,7 @@ class _Walk:
                     break
                 self._batch.append(self._own(read_record(frame.record)))
                 if frame.block:
-                    self._blocks[digest_bytes(frame.block)] = frame.block
+                    self._blocks[block_name(self._batch[-1].fact, frame.block)] = frame.block
                 self._bytes += len(frame.record) + len(frame.block)
                 reached = _Cursor(frame.end, frame.link)
                 if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:

@@ -21,6 +21,10 @@ _MIB = 1024 * 1024
 _CHUNK = _MIB
 _WINDOW = 8 * _MIB
 """What RFC 8878 asks a zstd decoder to support; more is refused before it is allocated."""
+_FRAME_HEAD, _BLOCK_HEAD, _CHECKSUM = 18, 3, 4
+"""Bytes of a zstd frame's header (at most), of a block's header, and of a frame's checksum."""
+_REPEATED = 1
+"""The block type that holds one byte, however long it is unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +168,35 @@ def content(body: bytes, encoding: str, bounds: Bounds, holding: Holding) -> byt
                 found += chunk
                 if len(found) > bounds.body:
                     raise _too_large(bounds)
-    except zstandard.ZstdError as error:
+        whole = _ends_with_frame(body)
+    except (zstandard.ZstdError, ValueError) as error:
         raise IonError("bad-body", f"the body is not zstd: {error}"[:300]) from error
+    if not whole:
+        raise IonError("bad-body", "the body was cut short", "send it again")
     return bytes(found)
+
+
+def _ends_with_frame(body: bytes) -> bool:
+    """Tell whether zstd frames make up the whole body: a reader takes one that was cut for a shorter one.
+
+    Source: RFC 8878, section 3.1.1: after its header a frame has blocks of three bytes and a content, the last
+    of them marked, and a checksum if the header says so.
+    """
+    import zstandard
+
+    at = 0
+    while at < len(body):
+        head = body[at : at + _FRAME_HEAD]
+        at += zstandard.frame_header_size(head)
+        last = False
+        while not last:
+            if at + _BLOCK_HEAD > len(body):
+                return False
+            block = int.from_bytes(body[at : at + _BLOCK_HEAD], "little")
+            last = bool(block & 1)
+            at += _BLOCK_HEAD + (1 if block >> 1 & 3 == _REPEATED else block >> 3)
+        at += _CHECKSUM if zstandard.get_frame_parameters(head).has_checksum else 0
+    return at == len(body) > 0
 
 
 def _too_large(bounds: Bounds) -> IonError:

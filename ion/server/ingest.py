@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from ion.agent.body import SPOOL_TYPE
+from ion.agent.body import SPOOL_TYPE, block_name
 from ion.agent.spool import read_stream
-from ion.canonical import digest_bytes
 from ion.errors import IonError
 from ion.evidence.captures import CaptureKey
 from ion.records import read_record
@@ -77,7 +76,7 @@ def _read(frames: bytes, agent: str) -> tuple[list[Record], dict[str, bytes]]:
         for frame in read_stream(io.BytesIO(frames)):
             records.append(_of(agent, read_record(frame.record)))
             if frame.block:
-                blocks[digest_bytes(frame.block)] = frame.block
+                blocks[block_name(records[-1].fact, frame.block)] = frame.block
             end = frame.end
     except IonError as error:
         if error.code == "spool-corrupt":

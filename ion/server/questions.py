@@ -71,6 +71,36 @@ def why(asked: Asked) -> Answer:
     return explain(asked.store, asked.path["prediction"], asked.deployment.home).as_dict()
 
 
+def statistics(asked: Asked) -> Answer:
+    """Return the time series of a run; with ``series`` the points of that one, by time.
+
+    A page ends between points of different times, so that ``next`` loses and doubles none.
+    """
+    run, series = asked.text("run"), asked.text("series")
+    if not run:
+        raise IonError("bad-request", "the parameter run is missing")
+    told = [
+        {"name": each.name, "epoch": each.epoch, "n": each.count, "first": each.first, "last": each.last}
+        for each in asked.store.statistics.series(run)
+    ]
+    gaps = _gaps(asked.store, [run])
+    answer: dict[str, object] = {"run": run, "series": told, "complete": not gaps, "gaps": gaps, "next": None}
+    if series:
+        answer |= _points(asked, run, series)
+    return answer
+
+
+def _points(asked: Asked, run: str, series: str) -> dict[str, object]:
+    since, until, limit = asked.number("since"), asked.number("until"), max(asked.number("limit"), 1)
+    points = asked.store.points(run, series, since or None, until - 1 if until else None)
+    times, values = points.times.tolist(), points.values.tolist()
+    end = limit
+    while 0 < end < len(times) and times[end] == times[end - 1]:
+        end += 1  # these have one time: they come together
+    following = times[end] if end < len(times) else None
+    return {"times": times[:end], "values": values[:end], "next": following}
+
+
 def agents(asked: Asked) -> Answer:
     """Return the agents by name, and how far each was acknowledged."""
     limit = max(asked.number("limit"), 1)
@@ -181,6 +211,20 @@ ROUTES = (
         "Agents, and how far each was acknowledged.",
         "reader",
         (Parameter("after", "`next` of the page before."), _LIMIT),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/statistics",
+        statistics,
+        "The time series of a run, and the points of one.",
+        "reader",
+        (
+            Parameter("run", "The node run; it must be given."),
+            Parameter("series", "Return the points of this series."),
+            Parameter("since", "At or after this time, microseconds UTC; `next` of the page before.", "integer", 0),
+            Parameter("until", "Before this time, microseconds UTC.", "integer", 0),
+            Parameter("limit", "How many points at most, but for points of one time.", "integer", 10_000, 100_000),
+        ),
     ),
     Endpoint("GET", "/v1/nodes/{ion}/{node}/current", current, "What a node should serve now.", "reader"),
     Endpoint("GET", "/v1/head", head, "The newest position and link.", "reader"),

@@ -20,6 +20,7 @@ _STATUS = {
     "body-too-large": 413,
     "bad-encoding": 415,
     "server-busy": 429,
+    "points-differ": 500,
     "server-failed": 500,
     "bad-store-url": 503,
     "extra-missing": 503,

@@ -15,7 +15,7 @@ from ion.errors import IonError
 from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
-from ion.store import capture_keys, schema
+from ion.store import capture_keys, points, schema
 from ion.store.appending import Append, first_of_each
 from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
@@ -23,6 +23,7 @@ from ion.store.ledger import StoredLedger
 from ion.store.projections import fold
 from ion.store.reading import Appended, Candidate, Current, Head, Reader
 from ion.store.refold import Refold
+from ion.store.statistics import StoredStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ion.evidence.captures import CaptureKey
+    from ion.points import Points
     from ion.store.permission import Scope
 
 F = TypeVar("F", bound=Fact)
@@ -56,7 +58,7 @@ class Command(Reader):
 
     def record(self, fact: Fact, fact_id: str = "") -> int:
         """Record a fact of the store's own and return its position."""
-        return self._append.own(fact, fact_id or new_id())
+        return self._append.own(fact, fact_id)
 
 
 class GovernanceStore:
@@ -82,18 +84,15 @@ class GovernanceStore:
         """Append what an agent shipped, in order; idempotent by (agent, seq) and by fact id.
 
         The same (agent, seq) with other bytes, and facts that only governance may write, are
-        refused, each with an alert fact. ``blocks`` maps digests to the ciphertext that facts refer
-        to. Under a ``scope`` what it does not cover is refused, too. All or nothing: after an exception
-        the store is as before.
+        refused, each with an alert fact; under a ``scope``, what it does not cover, too. ``blocks`` maps
+        the digests that facts name to ciphertext, or to the points of statistics. All or nothing.
 
         Raises:
             IonError: ``store-unreachable``; ``token-refused`` when the scope's token was revoked.
         """
         with writing(self._engine) as connection:
             step = Append(connection, self._clock, scope)
-            for digest, body in (blocks or {}).items():
-                step.keep_block(digest, body)
-            result = step.shipped(records)
+            result = step.shipped(records, blocks or {})
             step.finish()
             return result
 
@@ -166,16 +165,8 @@ class GovernanceStore:
 
     def prediction_position(self, prediction: PredictionId) -> int | None:
         """Return the position of the fact that committed this prediction, or None."""
-        table = schema.prediction_range
-        query = (
-            select(table.c.position, table.c.last)
-            .where(table.c.epoch == prediction.epoch, table.c.first <= prediction.seq)
-            .order_by(table.c.first.desc())
-            .limit(1)
-        )
         with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return row.position if row is not None and row.last >= prediction.seq else None
+            return Reader(connection).prediction_position(prediction)
 
     def record_at(self, position: int) -> Record:
         """Return the record at a position.
@@ -204,6 +195,20 @@ class GovernanceStore:
         with self._engine.connect() as connection:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
+
+    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
+        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+
+        Raises:
+            IonError: ``points-differ`` when stored points are not those that were told.
+        """
+        with self._engine.connect() as connection:
+            return points.read(connection, run, series, first, last)
+
+    @property
+    def statistics(self) -> StoredStatistics:
+        """The stored points as a whole: which series there are, their leaves, and packing them together."""
+        return StoredStatistics(self._engine, self._clock)
 
     def keep_capture_keys(self, keys: Sequence[CaptureKey]) -> int:
         """Keep capture keys; returns how many are new. One that is here, or was erased, changes nothing."""
@@ -241,7 +246,7 @@ class GovernanceStore:
                 return None
             step = Append(connection, self._clock)
             fact = CaptureErased(erasure=new_id(), keys=gone, reason=reason, by=by, node=node, rows=rows)
-            step.own(fact, new_id())
+            step.own(fact, "")
             step.finish()
         return fact
 

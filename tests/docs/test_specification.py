@@ -56,6 +56,16 @@ def test_a_changed_record_has_another_link(records: list[bytes]) -> None:
     assert link(GENESIS, records[0]) != link(GENESIS, records[0].replace(b"moved", b"stood"))
 
 
+def reported(raws: list[bytes]) -> bytes:
+    """Return the body in which an agent reports these records over HTTP (receiver.md)."""
+    from ion.agent.body import frames_of
+    from ion.canonical import digest_bytes
+    from ion.records import read_record
+
+    ((_, body),) = frames_of([read_record(raw) for raw in raws], {digest_bytes(b"abc"): b"abc"})
+    return body
+
+
 def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
     from ion.agent.spool import SpoolWriter, read_frames
 
@@ -69,10 +79,25 @@ def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, 
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
     second = 12 + 32 + len(records[0]) + 3
     assert [data[:44].hex(), data[second : second + 44].hex()] == heads
+    assert reported(records) == data
     plain = hashlib.sha256(bytes(32) + data[:12] + records[0] + b"abc").hexdigest()
     assert heads[0].endswith(plain)
     frames = list(read_frames(tmp_path / "agent-1", 0, bytes(32)))
     assert [(frame.record, frame.block) for frame in frames] == [(records[0], b"abc"), (records[1], b"")]
+
+
+def test_points_are_packed_as_specified(docs: Path) -> None:
+    import numpy as np
+
+    from ion.points import Points, leaf_digest, read_column, write_column
+
+    *columns, digest = [line.split()[-1] for line in vector(docs / "spec" / "points.md", "points").splitlines()]
+    loss = Points(np.array([1_000_000, 2_000_000, 3_000_000]), np.array([0.5, 0.25, 0.125]))
+    rows = Points(np.array([1_000_000]), np.array([100.0]))
+    assert [write_column(each).hex() for each in (loss, rows)] == columns
+    assert read_column(bytes.fromhex(columns[0])).digest() == loss.digest()
+    plain = [hashlib.sha256(each.times.tobytes() + each.values.tobytes()).digest() for each in (loss, rows)]
+    assert leaf_digest(plain) == digest == "sha256:" + hashlib.sha256(b"".join(plain)).hexdigest()
 
 
 def test_the_model_scores_as_specified(docs: Path) -> None:

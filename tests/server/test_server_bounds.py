@@ -73,6 +73,22 @@ def test_a_body_that_says_it_is_too_large_is_not_read(served: Callable[..., Scen
     assert scene.send(token, [started("r", "i/n")]).status_code == 200
 
 
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+def test_a_compressed_body_that_was_cut_anywhere_is_not_taken_for_a_shorter_one(size: int, *, checksum: bool) -> None:
+    data = random.Random(1).randbytes(size // 2) + bytes(size - size // 2)  # noqa: S311 - repeatable
+    compressor = zstandard.ZstdCompressor(write_checksum=checksum, write_content_size=False)
+    body = compressor.compress(data)
+    two = body + zstd(b"more")
+    assert unpacked(body, Bounds()) == data
+    assert unpacked(two, Bounds()) == data + b"more"
+    for cut in {*range(1, min(len(body), 40)), *range(1, len(body), max(len(body) // 50, 1)), len(body) - 1}:
+        with pytest.raises(IonError):
+            unpacked(body[:-cut], Bounds())
+    with pytest.raises(IonError):
+        unpacked(two[:-3], Bounds())
+
+
 def test_an_unknown_encoding_is_refused(scene: Scene) -> None:
     assert code(scene.send_body(scene.token(), "agent-1", b"x", "br")) == (415, "bad-encoding")
 
