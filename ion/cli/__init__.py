@@ -46,6 +46,7 @@ COMMANDS = (
     "web",
     "server",
     "tokens",
+    "bring",
     "init",
     "doctor",
     "version",

@@ -55,7 +55,19 @@ class Courier:
         self._ways = []
         for node in nodes:
             link, second = ServerLink(url, token), ServerLink(url, token)
-            self._ways.append(_Way(Bringer(home, node, link, second, tell, run), (link, second)))
+            self._ways.append(_Way(node, Bringer(home, node, link, second, tell, run), (link, second)))
+
+    def bring(self) -> dict[str, bool]:
+        """Ask once, without threads; say for each node whether all that the server has is here.
+
+        Raises:
+            IonError: as `Bringer.look`.
+        """
+        try:
+            return {way.node: way.look() for way in self._ways}
+        finally:
+            for way in self._ways:
+                way.close()
 
     def start(self) -> None:
         """Begin to ask."""
@@ -84,13 +96,22 @@ class Courier:
 class _Way:
     """One node's way: its thread asks, waits, and asks again."""
 
-    def __init__(self, bringer: Bringer, links: tuple[ServerLink, ServerLink]) -> None:
+    def __init__(self, node: str, bringer: Bringer, links: tuple[ServerLink, ServerLink]) -> None:
+        self.node = node
         self._bringer = bringer
         self._links = links
         self._stopping = threading.Event()
         self.settled = threading.Event()
         self.trouble = ""
         self.thread = threading.Thread(target=self._work, name="ion-courier", daemon=True)
+
+    def look(self) -> bool:
+        self._bringer.look()
+        return self._bringer.settled
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -116,5 +137,4 @@ class _Way:
                 pause = _FIRST_PAUSE_S if news else min(2 * pause, _LONGEST_PAUSE_S)
                 wait = max(pause, 1.0)
             self._stopping.wait(_SHORTEST_S - (time.monotonic() - began))  # a server that does not wait is not flooded
-        for link in self._links:
-            link.close()
+        self.close()
