@@ -18,6 +18,7 @@ from ion.evidence.files import read_regular
 from ion.evidence.grounds import PROVENANCE
 from ion.evidence.in_toto import PAYLOAD_TYPE
 from ion.evidence.statements import DecisionStatement, PromotionStatement
+from ion.facts import SignatureRecorded
 from ion.ids import checked_node
 from ion.server.endpoint import Endpoint, Parameter
 from ion.server.watch import LARGEST_ERASED, Watch
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ion.home import Home
-    from ion.server.endpoint import Asked
+    from ion.server.endpoint import Answer, Asked
 
 LONGEST_WAIT_S = 60
 _CHUNK = 1 << 20
@@ -71,6 +72,14 @@ def trust(asked: Asked) -> Response:
 def erased(asked: Asked) -> Response:
     """Return the capture keys that were erased of late, a list of ids."""
     return Response(_file(erased_path(asked.deployment.home), LARGEST_ERASED), media_type=_JSON)
+
+
+def bins(asked: Asked) -> Answer:
+    """Return the histogram bins of the training of the model that a node should serve: name → rising edges."""
+    current = asked.store.current(_node(asked))
+    found = asked.store.find(SignatureRecorded, current.run) if current.run else []
+    edges = {record.fact.name: list(record.fact.edges) for record in found if record.fact.role == "training"}
+    return {"model": current.model, "edges": edges}
 
 
 def _node(asked: Asked) -> str:
@@ -172,6 +181,7 @@ ROUTES = (
         "agent",
         answers="application/octet-stream",
     ),
+    Endpoint("GET", f"{_PLACE}/bins", bins, "Histogram bins of the training of the model to serve.", "agent"),
     Endpoint("GET", "/v1/trust", trust, "The trust document, signed by the root.", "agent"),
     Endpoint("GET", "/v1/erased", erased, "Ids of the capture keys erased of late.", "agent"),
 )

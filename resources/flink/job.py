@@ -84,8 +84,10 @@ class StreamingJob:
         self._restore = newest_restore_point(self._folders)
         self._close_dead_runs()
         self._run: NodeRun = self._start_run()
-        self._elsewhere = Elsewhere.of(home, settings.node, self._client, self._run_id) if home.server_url else None
         self._serving = ProcessServing(settings, self._run_id, self._client, self._journal)
+        self._elsewhere: Elsewhere | None = None
+        if home.server_url:
+            self._elsewhere = Elsewhere(settings, self._client, self._run_id, lambda: self._serving.model)
         keys = RowKeys(settings, self._client)
         facts = WindowFacts(self._client, ArtifactStore(home.artifacts), self._folders.bins)
         self._committed = CommittedFiles(settings, self._run_id, self._client, self._journal, keys, facts)

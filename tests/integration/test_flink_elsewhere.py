@@ -42,6 +42,7 @@ from ion.server.tokens import issue
 from ion.serving import pointer_path, read_pointer
 from ion.serving.subject import SubjectTags
 from ion.testing import DEFINITION, SERVING, Deployment, patients
+from resources.flink.bins import has_bins
 from resources.flink.columns import read_predictions
 from resources.flink.deployment import MARK, PROJECT, _marked
 from resources.flink.settings import JobSettings
@@ -203,6 +204,7 @@ def test_a_job_elsewhere_swaps_falls_back_and_is_explained_completely(scene: Sce
     assert until(lambda: scene.champions() == [first, second]), job.log()
     job.feed(30)
     assert until(lambda: len(scene.known()) == 70), job.log()
+    assert until(lambda: has_bins(job.folders.bins, second)), job.log()  # histograms as the training's
 
     governance.promotions().revoke(SERVING, second, reason="wrong unit", by="test")
     assert until(lambda: scene.champions() == [first, second, first]), job.log()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from ion.canonical import digest_bytes
 from ion.clock import now_us
+from ion.facts import SignatureRecorded
 from ion.home import Home
 from ion.server import watch
 from ion.server.tokens import issue, revoke
@@ -17,6 +19,7 @@ from ion.server.watch import Watch
 from ion.serving.erased import erased_path, write_erased
 from ion.serving.standing import Standing
 from ion.testing import SERVING, Deployment
+from resources.flink.elsewhere import read_bins
 from tests.server.scene import DAY, Scene, code
 
 if TYPE_CHECKING:
@@ -134,6 +137,19 @@ def test_an_artifact_that_governance_lost_is_said_to_be_missing(scene: Scene, de
     token = of_node(scene)
     assert code(scene.ask(token, f"{PLACE}/artifacts/{entry.sha256}")) == (404, "unknown-artifact")
     assert scene.ask(token, f"{PLACE}/artifacts/{model}").status_code == 200
+
+
+def test_the_bins_of_the_training_are_given_and_taken_as_they_were_told(scene: Scene, deployment: Deployment) -> None:
+    current = deployment.store.current(SERVING)
+    told = {record.fact.name: record.fact.edges for record in deployment.store.find(SignatureRecorded, current.run)}
+    answer = scene.ask(of_node(scene), f"{PLACE}/bins").content
+    assert read_bins(answer, current.model) == told
+    assert read_bins(answer, "sha256:" + "0" * 64) == {}  # another model's
+
+
+@pytest.mark.parametrize("edges", [None, [], {"a": []}, {"a": [1]}, {"a": [2, 1]}, {"a": [1, "x"]}, {"a": [0, 1e999]}])
+def test_bins_that_are_none_are_not_taken(edges: object) -> None:
+    assert read_bins(json.dumps({"model": "m", "edges": edges}).encode(), "m") == {}
 
 
 def test_one_look_serves_all_that_wait_and_ends_with_them(
