@@ -11,7 +11,7 @@ import sys
 from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
-NAMES = ("cost", "gate", "ledger", "overhead-flink", "overhead-spark", "propagation", "revocation")
+NAMES = ("cost", "down", "gate", "ledger", "overhead-flink", "overhead-spark", "propagation", "revocation")
 
 
 def main() -> int:
@@ -76,6 +76,10 @@ def _measure(given: argparse.Namespace) -> None:
         from bench.revocation import measure as measure_revocation
 
         measure_revocation()
+    elif given.only == "down":
+        from bench.down import measure as measure_down
+
+        measure_down()
     elif given.only == "ledger":
         from bench.ledger import measure as measure_ledger
 
