@@ -13,6 +13,7 @@ from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
 BESIDE = {
+    "footprint": "bench.footprint",
     "peers": "bench.peers",
 }
 """Benchmarks that take no options: a module with ``measure()`` each."""

@@ -7,8 +7,10 @@ import sqlite3
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,14 @@ def postgres() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def database_of(server: str, name: str) -> str:
+    """Make another database on the server of a URL, and return its URL."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    parts = urlsplit(server)
+    return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 def sqlite_bytes(path: Path, *, packed: bool = False) -> int:
