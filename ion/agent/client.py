@@ -16,7 +16,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from ion.agent.receiver import StoreReceiver
+from ion.agent.receiver import OwnReceiver
 from ion.agent.run import NodeRun
 from ion.agent.shipping import is_shipped, ship_agent
 from ion.agent.spool import SpoolWriter
@@ -238,7 +238,7 @@ class Client:
             self._ship()
         except Exception as error:  # noqa: BLE001 - as in ship()
             self.last_trouble = str(error)
-        if isinstance(self._receiver, StoreReceiver):
+        if isinstance(self._receiver, OwnReceiver):
             self._receiver.close()
 
     def _work(self) -> None:
@@ -280,7 +280,7 @@ class Client:
         """Let go of the parent's agent in a forked child, which becomes its own when it first tells something."""
         self.lock, self._shipping = threading.RLock(), threading.Lock()
         self._clock = Clock(since=self._clock.last)
-        if isinstance(self._receiver, StoreReceiver):
+        if isinstance(self._receiver, OwnReceiver):
             self._receiver.after_fork()
         self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
         self._dirty = self._waiting = self.asleep = self.idle = False

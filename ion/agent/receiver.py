@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ion.agent.remote import RemoteReceiver
 from ion.errors import IonError
 
 if TYPE_CHECKING:
@@ -83,3 +84,7 @@ class StoreReceiver:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+
+
+OwnReceiver = StoreReceiver | RemoteReceiver
+"""What a client closes when it ends: it was opened for it."""

@@ -24,11 +24,14 @@ from ion.errors import IonError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 _HEADER = struct.Struct(">4sII")
 _LINK = 32
 _MAGIC = b"ION1"
 _MAX_FRAME = 64 * 1024 * 1024
+FIRST_LINK = bytes(_LINK)
+"""The link before the first frame."""
 LARGEST_TAIL = _HEADER.size + _LINK + _MAX_FRAME
 """No frame that was cut short is larger."""
 
@@ -93,9 +96,7 @@ class SpoolWriter:
             size = len(record) + len(block)
             raise IonError("fact-too-large", f"a fact of {size} bytes cannot be spooled", "tell it in parts")
         self._settle()
-        header = _HEADER.pack(_MAGIC, len(record), len(block))
-        link = hashlib.sha256(b"".join((self._link, header, record, block))).digest()
-        frame = b"".join((header, link, record, block))
+        frame, link = framed(self._link, record, block)
         self._writing = (len(frame), link)
         try:
             written = os.write(self._file, frame)
@@ -159,6 +160,13 @@ class SpoolWriter:
             os.close(handle)
 
 
+def framed(link: bytes, record: bytes, block: bytes = b"") -> tuple[bytes, bytes]:
+    """Return the frame that follows ``link``, and the link after it."""
+    header = _HEADER.pack(_MAGIC, len(record), len(block))
+    link = hashlib.sha256(b"".join((link, header, record, block))).digest()
+    return b"".join((header, link, record, block)), link
+
+
 def read_frames(folder: Path, start: int, link: bytes) -> Iterator[Frame]:
     """Yield complete frames of an agent's spool from byte ``start``, whose link so far is ``link``.
 
@@ -169,19 +177,28 @@ def read_frames(folder: Path, start: int, link: bytes) -> Iterator[Frame]:
     """
     with os.fdopen(open_within(folder, "facts"), "rb") as file:
         file.seek(start)
-        while len(header := file.read(_HEADER.size)) == _HEADER.size:
-            magic, record_size, block_size = _HEADER.unpack(header)
-            if magic != _MAGIC or record_size + block_size > _MAX_FRAME:
-                raise _corrupt(start)
-            body = file.read(_LINK + record_size + block_size)
-            if len(body) < _LINK + record_size + block_size:
-                return
-            recorded, payload = body[:_LINK], body[_LINK:]
-            link = hashlib.sha256(link + header + payload).digest()
-            if link != recorded:
-                raise _corrupt(start)
-            start = file.tell()
-            yield Frame(payload[:record_size], payload[record_size:], start, link)
+        yield from read_stream(file, start, link)
+
+
+def read_stream(file: BinaryIO, start: int = 0, link: bytes = FIRST_LINK) -> Iterator[Frame]:
+    """Yield complete frames of what stands at byte ``start`` of a spool; as `read_frames`.
+
+    Raises:
+        IonError: ``spool-corrupt``.
+    """
+    while len(header := file.read(_HEADER.size)) == _HEADER.size:
+        magic, record_size, block_size = _HEADER.unpack(header)
+        if magic != _MAGIC or record_size + block_size > _MAX_FRAME:
+            raise _corrupt(start)
+        body = file.read(_LINK + record_size + block_size)
+        if len(body) < _LINK + record_size + block_size:
+            return
+        recorded, payload = body[:_LINK], body[_LINK:]
+        link = hashlib.sha256(link + header + payload).digest()
+        if link != recorded:
+            raise _corrupt(start)
+        start += len(header) + len(body)
+        yield Frame(payload[:record_size], payload[record_size:], start, link)
 
 
 def has_writer(folder: Path) -> bool:

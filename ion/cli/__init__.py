@@ -44,6 +44,8 @@ COMMANDS = (
     "define",
     "store",
     "web",
+    "server",
+    "tokens",
     "init",
     "doctor",
     "version",

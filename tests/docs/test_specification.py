@@ -56,6 +56,16 @@ def test_a_changed_record_has_another_link(records: list[bytes]) -> None:
     assert link(GENESIS, records[0]) != link(GENESIS, records[0].replace(b"moved", b"stood"))
 
 
+def reported(raws: list[bytes]) -> bytes:
+    """Return the body in which an agent reports these records over HTTP (receiver.md)."""
+    from ion.agent.body import frames_of
+    from ion.canonical import digest_bytes
+    from ion.records import read_record
+
+    ((_, body),) = frames_of([read_record(raw) for raw in raws], {digest_bytes(b"abc"): b"abc"})
+    return body
+
+
 def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
     from ion.agent.spool import SpoolWriter, read_frames
 
@@ -69,6 +79,7 @@ def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, 
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
     second = 12 + 32 + len(records[0]) + 3
     assert [data[:44].hex(), data[second : second + 44].hex()] == heads
+    assert reported(records) == data
     plain = hashlib.sha256(bytes(32) + data[:12] + records[0] + b"abc").hexdigest()
     assert heads[0].endswith(plain)
     frames = list(read_frames(tmp_path / "agent-1", 0, bytes(32)))
