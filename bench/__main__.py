@@ -14,6 +14,7 @@ from bench.scene import PROJECT, say
 
 BESIDE = {
     "footprint": "bench.footprint",
+    "paper-day": "bench.paper_day",
     "peers": "bench.peers",
 }
 """Benchmarks that take no options: a module with ``measure()`` each."""
