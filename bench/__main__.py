@@ -16,6 +16,7 @@ BESIDE = {
     "footprint": "bench.footprint",
     "paper-day": "bench.paper_day",
     "peers": "bench.peers",
+    "rate": "bench.rate",
 }
 """Benchmarks that take no options: a module with ``measure()`` each."""
 NAMES = ("cost", "gate", "ledger", "overhead-flink", "overhead-spark", *BESIDE, "propagation", "revocation")
