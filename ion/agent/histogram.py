@@ -39,9 +39,9 @@ class Histogram:
             raise IonError("bad-histogram", "histogram edges must be at least two rising finite numbers")
         data = np.asarray(values, dtype=float).ravel()
         data = data[~np.isnan(data)] if np.isnan(data).any() else data
-        counts = _on_grid(data, bounds)
-        if counts is not None:
-            return cls(tuple(map(float, bounds)), tuple(counts))
+        on_grid = _on_grid(data, bounds)
+        if on_grid is not None:
+            return cls(tuple(map(float, bounds)), tuple(on_grid))
         counts, _ = np.histogram(data, bounds)
         below, above = int((data < bounds[0]).sum()), int((data > bounds[-1]).sum())
         return cls(tuple(map(float, bounds)), tuple(map(int, counts)), below, above)
