@@ -6,8 +6,8 @@ numbers where there must be some, where the epoch or the input file changes, whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import pairwise, starmap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from resources.flink.rows import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,8 +23,19 @@ FIELDS = 8
 _EPOCH, _SEQ, _MODEL, _LINE, _US, _SCORE, _LABEL, _FILE = range(FIELDS)
 _COMMA, _NEWLINE, _ZERO, _NINE = b",\n09"
 _LONGEST_NUMBER = 18
+_LONGEST_COLUMN = 64
 _WORD = 8
 _POWERS = 10 ** np.arange(_LONGEST_NUMBER, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows of one input file (as in output rows), and the lowest and highest of their lines (from 1)."""
+
+    file: str
+    first: int
+    last: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +83,20 @@ class Predictions:
         """Return the scores as written, each the shortest text of its double, one a line."""
         return self._lines(_SCORE)
 
-    def labels(self) -> bytes:
-        """Return the labels as written, one a line."""
-        return self._lines(_LABEL)
+    def labels(self) -> NDArray[np.bytes_]:
+        """Return the labels as written, one for each row."""
+        starts, widths = self.starts[:, _LABEL], self.ends[:, _LABEL] - self.starts[:, _LABEL]
+        width = max(1, int(widths.max())) if len(self) else 1
+        if width > _LONGEST_COLUMN:
+            return np.array([self.data[a:b] for a, b in zip(starts.tolist(), (starts + widths).tolist(), strict=True)])
+        places = np.arange(width)
+        text = np.frombuffer(self.data, np.uint8)[np.minimum(starts[:, None] + places, len(self.data) - 1)]
+        text[places >= widths[:, None]] = 0
+        return text.view(f"S{width}").ravel()
 
     def part(self, start: int, end: int) -> Predictions:
         """Return rows ``start`` up to ``end``."""
         return self._picked(slice(start, end))
-
-    def every(self, step: int) -> Predictions:
-        """Return each ``step``-th row, from the first."""
-        picked = self._picked(slice(None, None, step))
-        return replace(picked, turns=_changes(self.data, picked.starts[:, _FILE], picked.ends[:, _FILE]))
 
     def ranges(self) -> list[Predictions]:
         """Cut where the epoch changes or the sequence is not the next."""
@@ -93,9 +106,30 @@ class Predictions:
         jumps[1:] = np.diff(self.seq) != 1
         return self._cut(jumps | _changes(self.data, self.starts[:, _EPOCH], self.ends[:, _EPOCH]))
 
-    def files(self) -> list[tuple[str, Predictions]]:
-        """Return ``(file, rows)`` for each run of rows from one input file, in order."""
-        return [(part._text(0, _FILE), part) for part in self._cut(self.turns)]  # noqa: SLF001 - its own kind
+    def split(self, places: Sequence[int]) -> list[Predictions]:
+        """Cut at each of the rising ``places``, byte numbers of ``data``; no piece is empty."""
+        cuts = sorted({0, *np.searchsorted(self.starts[:, 0], places).tolist(), len(self)})
+        return list(starmap(self.part, pairwise(cuts)))
+
+    def sources(self) -> list[Source]:
+        """Return where each run of rows from one input file comes from, in order."""
+        return self._sources(self.turns)
+
+    def pieces(self) -> list[Source]:
+        """Return the same, cut also where the lines do not follow each other: each holds all of its lines."""
+        breaks = self.turns.copy()
+        breaks[1:] |= np.diff(self.line) != 1
+        return self._sources(breaks)
+
+    def _sources(self, breaks: NDArray[np.bool_]) -> list[Source]:
+        if not len(self):
+            return []
+        cuts = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(breaks[1:]) + 1))
+        rows = np.diff(cuts, append=len(self))
+        firsts, lasts = np.minimum.reduceat(self.line, cuts), np.maximum.reduceat(self.line, cuts)
+        starts, ends = self.starts[cuts, _FILE], self.ends[cuts, _FILE]
+        columns = (column.tolist() for column in (starts, ends, firsts, lasts, rows))
+        return [Source(self.data[a:b].decode(), *found) for a, b, *found in zip(*columns, strict=True)]
 
     def _picked(self, rows: slice) -> Predictions:
         columns = (self.starts, self.ends, self.seq, self.line, self.turns)

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,22 +20,36 @@ from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
 from ion.serving.captured import capture_aad
-from resources.flink.columns import Predictions, read_predictions
+from resources.flink.batch import JoinedFiles, OutputFile
 from resources.flink.inputs import InputRows, ScoredInputs
-from resources.flink.journal import EpochEntry, Journal, Window
+from resources.flink.journal import Batch, EpochEntry, Journal, Window
 from resources.flink.output_files import OutputFiles
 from resources.flink.rows import SetAside, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ion.agent import Client
+    from resources.flink.columns import Predictions, Source
     from resources.flink.folders import Folders
     from resources.flink.sealing import RowKeys
     from resources.flink.settings import JobSettings
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 8192
+_DRAWN_ROWS = 1024
+"""Where only a share of the inputs is captured, blocks are drawn, so there should be many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows of one epoch that are sealed together; of every ``step`` one is counted into input signatures."""
+
+    entry: EpochEntry
+    rows: Predictions
+    scores: bytes
+    pieces: list[Source]
+    step: int
 
 
 class CommittedFiles:
@@ -56,36 +71,40 @@ class CommittedFiles:
         self._window_due = time.monotonic() + settings.window_s
 
     def resume(self) -> None:
-        """Finish what a run that died left: windows begun, and rows of files no window holds yet."""
+        """Finish what a run that died left: windows and a batch begun, and rows of files no window holds yet.
+
+        Raises:
+            IonError: ``spool-unusable``, ``journal-unusable``.
+        """
         for window in list(self._journal.open_windows.values()):
             self._gather(window.files)
             self._tell_window(window)
         self._gather(tuple(self._journal.unwindowed))
+        self._finish_batch()
 
     def tell_new(self, *, last: bool = False) -> int:
-        """Tell all files committed since; returns how many. ``last`` also closes the window.
+        """Tell all files committed since, as one batch; returns how many. ``last`` also closes the window.
 
         Raises:
-            IonError: ``spool-unusable``: nothing was marked as told.
+            IonError: ``spool-unusable``, ``journal-unusable``: what was not told whole is told again next time.
         """
         self._keys.forget_erased()
-        fresh = self._output.fresh(self._journal.told, now=last)
+        told = self._finish_batch()
+        fresh = tuple(self._output.fresh(self._journal.told, now=last))
         if fresh:
             try:
-                for name in fresh:
-                    self._tell_file(name)
-                self._client.flush()
+                self._journal.batch_began(Batch(observed_id("flink batch", *fresh), fresh))
             except IonError:
                 self._output.forget()  # what was found must be found again
                 raise
-            self._journal.files_told(fresh)
+            told += self._finish_batch()
         if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
             files = tuple(self._journal.unwindowed)
             window = Window(observed_id("flink window", *files), files)
             self._journal.window_began(window)
             self._tell_window(window)
             self._window_due = time.monotonic() + self._settings.window_s
-        return len(fresh)
+        return told
 
     def discard_uncommitted(self, before: float) -> None:
         """Remove what dead attempts left in progress: dot-files last written before ``before`` (epoch s).
@@ -98,55 +117,91 @@ class CommittedFiles:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
-    def _tell_file(self, name: str) -> None:
-        path = self._folders.root / name
+    def _finish_batch(self) -> int:
+        """Tell the files of the batch that the journal holds, if any; only then do they count in a window."""
+        batch = self._journal.batch
+        if batch is None:
+            return 0
+        found = [self._read(name) for name in batch.files]
+        files = [file for file in found if file is not None]
+        aside = f"{self._folders.quarantine.name}/"
+        for file in files:
+            if file.name.startswith(aside):
+                self._tell_set_aside(file)
+        told = self._tell_predictions(batch, [file for file in files if not file.name.startswith(aside)])
+        self._client.flush()
+        self._journal.batch_told(batch)
+        for block in told:
+            self._collect(block)
+        return len(batch.files)
+
+    def _read(self, name: str) -> OutputFile | None:
         try:
-            data = path.read_bytes()
+            return OutputFile.read(self._folders.root, name)
         except FileNotFoundError:
-            self._gap(self._run, "output file", 1, "it was removed before it was told", path.name)
-            return
-        digest = digest_bytes(data)
-        try:
-            if name.startswith(f"{self._folders.quarantine.name}/"):
-                self._tell_set_aside(name, digest, read_set_aside(data))
-            else:
-                self._tell_predictions(name, digest, read_predictions(data))
-        except (ValueError, TypeError) as error:
-            self._gap(self._run, "output rows", data.count(b"\n"), f"{path.name} is not as written: {error}", digest)
+            self._gap(self._run, "output file", 1, "it was removed before it was told", name.rpartition("/")[2])
+            return None
 
-    def _tell_predictions(self, name: str, digest: str, rows: Predictions) -> None:
-        for part in rows.ranges():
+    def _tell_predictions(self, batch: Batch, files: list[OutputFile]) -> list[_Block]:
+        """Tell what the files hold, and return it."""
+        joined = JoinedFiles.of(files)
+        for file, error in joined.damaged:
+            self._not_as_written(file, file.data.count(b"\n"), error)
+        told: list[_Block] = []
+        for part in joined.rows.ranges():
             entry = self._entry(part.epoch, part.model)
-            first, last = int(part.seq[0]), int(part.seq[-1])
-            self._client.emit(
-                PredictionsCommitted(
-                    epoch=entry.epoch,
-                    run=entry.run,
-                    first=first,
-                    last=last,
-                    rows=len(part),
-                    file=name,
-                    file_digest=digest,
-                    sources=[_source(file, members) for file, members in part.files()],
-                    us_first=part.us(0),
-                    us_last=part.us(-1),
-                ),
-                fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
-            )
-            for start in range(0, len(part), _BLOCK_ROWS):
-                self._capture(entry, part.part(start, start + _BLOCK_ROWS), digest)
-            self._collect(entry, part)
+            by_file = joined.by_file(part)
+            try:
+                for file, rows in by_file:
+                    self._tell_rows(entry, file, rows)
+                for block in self._blocks(entry, part, len(by_file)):
+                    self._capture(block, batch.name)
+                    told.append(block)
+            except (ValueError, TypeError) as error:
+                self._not_as_written(by_file[0][0], len(part), error)
+        return told
 
-    def _capture(self, entry: EpochEntry, rows: Predictions, digest: str) -> None:
+    def _blocks(self, entry: EpochEntry, part: Predictions, files: int) -> Iterator[_Block]:
+        """Cut rows of one epoch, from so many files, as they are sealed; a share is drawn of smaller blocks."""
+        most = _BLOCK_ROWS if self._settings.capture_share in {0.0, 1.0} else _DRAWN_ROWS
+        step = -(-len(part) // max(1, self._settings.signature_rows * files))
+        for start in range(0, len(part), most):
+            rows = part.part(start, start + most)
+            yield _Block(entry, rows, rows.scores(), rows.pieces(), step)
+
+    def _not_as_written(self, file: OutputFile, rows: int, error: Exception) -> None:
+        name = file.name.rpartition("/")[2]
+        self._gap(self._run, "output rows", rows, f"{name} is not as written: {error}", file.digest)
+
+    def _tell_rows(self, entry: EpochEntry, file: OutputFile, rows: Predictions) -> None:
+        first, last = int(rows.seq[0]), int(rows.seq[-1])
+        self._client.emit(
+            PredictionsCommitted(
+                epoch=entry.epoch,
+                run=entry.run,
+                first=first,
+                last=last,
+                rows=len(rows),
+                file=file.name,
+                file_digest=file.digest,
+                sources=[_told(source) for source in rows.sources()],
+                us_first=rows.us(0),
+                us_last=rows.us(-1),
+            ),
+            fact_id=observed_id("predictions committed", file.digest, entry.epoch, str(first)),
+        )
+
+    def _capture(self, told: _Block, batch: str) -> None:
+        entry, rows = told.entry, told.rows
         first, last = int(rows.seq[0]), int(rows.seq[-1])
         binding = capture_aad(entry.epoch, first)
         if not _sampled(binding, self._settings.capture_share):
-            self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
+            self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", batch, first, last)
             return
-        inputs = ScoredInputs(self._inputs, rows)
+        inputs = ScoredInputs(self._inputs, told.pieces, told.scores)
         if inputs.missing:
             reason = "the inbox no longer holds them"
-            self._gap(entry.epoch, "captured inputs", inputs.missing, reason, digest, first, last)
+            self._gap(entry.epoch, "captured inputs", inputs.missing, reason, batch, first, last)
         if inputs.missing == len(rows):
             return
         key, block = self._keys.seal(entry.epoch, inputs, binding)
@@ -161,16 +216,21 @@ class CommittedFiles:
                 block=digest_bytes(block),
             ),
             block=block,
-            fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
+            fact_id=observed_id("inputs captured", batch, entry.epoch, str(first)),
         )
 
-    def _tell_set_aside(self, name: str, digest: str, rows: list[SetAside]) -> None:
+    def _tell_set_aside(self, file: OutputFile) -> None:
+        try:
+            rows = read_set_aside(file.data)
+        except (ValueError, TypeError) as error:
+            self._not_as_written(file, file.data.count(b"\n"), error)
+            return
         for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
             reasons = dict(Counter(row.reason for row in part))
             texts = [text for row in part for text in self._inputs.rows(row.file, [row.line])]
             shown = [canonical_bytes(_quarantined(row, text)) for row, text in zip(part, texts, strict=True)]
-            key, block = self._keys.seal_rows(part[0].epoch, texts, shown, digest.encode())
+            key, block = self._keys.seal_rows(part[0].epoch, texts, shown, file.digest.encode())
             self._client.emit(
                 RowsQuarantined(
                     run=run,
@@ -179,11 +239,11 @@ class CommittedFiles:
                     reasons=reasons,
                     key=key,
                     block=digest_bytes(block),
-                    file=name,
-                    file_digest=digest,
+                    file=file.name,
+                    file_digest=file.digest,
                 ),
                 block=block,
-                fact_id=observed_id("rows quarantined", digest, run),
+                fact_id=observed_id("rows quarantined", file.digest, run),
             )
 
     def _entry(self, epoch: str, model: str = "") -> EpochEntry:
@@ -209,23 +269,35 @@ class CommittedFiles:
             fact_id=observed_id("flink gap", scope, what, about, str(first)),
         )
 
-    def _collect(self, entry: EpochEntry, part: Predictions) -> None:
-        rows = self._rows.setdefault(entry.epoch, EpochRows(entry))
-        rows.add(part)
+    def _collect(self, told: _Block) -> None:
+        """Keep for the window what it needs."""
+        rows = self._rows.setdefault(told.entry.epoch, EpochRows(told.entry))
+        try:
+            rows.add(told.rows, told.scores)
+        except ValueError as error:
+            seq = told.rows.seq
+            reason = f"rows are not as written: {error}"
+            self._gap(told.entry.epoch, "statistics", len(seq), reason, "", int(seq[0]), int(seq[-1]))
+            return
         if self._settings.signature_rows:
-            step = -(-len(part) // self._settings.signature_rows)
-            for file, members in part.every(step).files():
-                found = [text for text in self._inputs.rows(file, members.line.tolist()) if text is not None]
-                rows.inputs += self._keys.features_of(found)
+            skip = 0
+            for piece in told.pieces:
+                lines = range(piece.first + skip, piece.last + 1, told.step)
+                found = self._inputs.rows(piece.file, lines)
+                rows.inputs += self._keys.features_of([text for text in found if text is not None])
+                skip = (skip - piece.rows) % told.step
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""
-        for name in files:
-            path = self._folders.root / name
-            with suppress(OSError, ValueError):
-                if path.is_relative_to(self._folders.predictions):
-                    for part in read_predictions(path.read_bytes()).ranges():
-                        self._collect(self._entry(part.epoch, part.model), part)
+        wanted = [name for name in files if name.startswith(f"{self._folders.predictions.name}/")]
+        found: list[OutputFile] = []
+        for name in wanted:
+            with suppress(OSError):
+                found.append(OutputFile.read(self._folders.root, name))
+        joined = JoinedFiles.of(found)
+        for part in joined.rows.ranges():
+            for block in self._blocks(self._entry(part.epoch, part.model), part, len(joined.by_file(part))):
+                self._collect(block)
 
     def _tell_window(self, window: Window) -> None:
         for rows in self._rows.values():
@@ -235,8 +307,8 @@ class CommittedFiles:
         self._journal.window_told(window.name)
 
 
-def _source(file: str, rows: Predictions) -> dict[str, object]:
-    return {"file": unquoted(file), "first": int(rows.line.min()), "last": int(rows.line.max()), "rows": len(rows)}
+def _told(source: Source) -> dict[str, object]:
+    return {"file": unquoted(source.file), "first": source.first, "last": source.last, "rows": source.rows}
 
 
 def _quarantined(row: SetAside, text: bytes | None) -> dict[str, object]:

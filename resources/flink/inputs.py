@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resources.flink.columns import Predictions
+    from resources.flink.columns import Source
 
 _REMEMBERED_BYTES = 32 << 20
 _NEWLINE = ord("\n")
@@ -88,18 +88,15 @@ class ScoredInputs:
     ``missing`` counts those. ``scores`` are one a line, too.
     """
 
-    def __init__(self, inbox: InputRows, rows: Predictions) -> None:
+    def __init__(self, inbox: InputRows, source: Sequence[Source], scores: bytes) -> None:
         pieces: list[bytes] = []
-        self.rows = len(rows)
+        self.rows = sum(piece.rows for piece in source)
         self.missing = 0
-        self.scores = rows.scores()
-        for file, members in rows.files():
-            first, last = int(members.line[0]), int(members.line[-1])
-            whole = None
-            if bool((np.diff(members.line) == 1).all()):  # a file's rows mostly come in one piece
-                whole = inbox.span(file, first, last)
+        self.scores = scores
+        for piece in source:
+            whole = inbox.span(piece.file, piece.first, piece.last)
             if whole is None:
-                single = inbox.rows(file, members.line.tolist())
+                single = inbox.rows(piece.file, range(piece.first, piece.last + 1))
                 self.missing += single.count(None)
                 whole = b"\n".join(text or b"" for text in single)
             pieces.append(whole)

@@ -51,7 +51,7 @@ Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
 _TURN_S = 0.25
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 _HEARTBEAT_S = 4.0
 _CHECK_S = 2.0
 _STOP_TIMEOUT_S = 30.0
@@ -141,7 +141,7 @@ class StreamingJob:
         return "halted"
 
     def _look(self) -> None:
-        """Tell what was committed since, every two seconds, and say that this job is alive."""
+        """Tell what was committed since, every five seconds, and say that this job is alive."""
         if time.monotonic() < self._look_due:
             return
         self._look_due = time.monotonic() + _LOOK_S

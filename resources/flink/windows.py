@@ -31,24 +31,31 @@ _POINT_ROWS = 1000
 class EpochRows:
     """What a window holds of one epoch.
 
-    Scores and labels file by file, one a line; when the last row of each point was computed (row → µs);
-    some input rows.
+    Scores and labels as they came; when the last row of each point was computed (row → µs); some input rows.
     """
 
     entry: EpochEntry
     count: int = 0
     times: dict[int, int] = field(default_factory=dict)
-    scores: list[bytes] = field(default_factory=list)
-    labels: list[bytes] = field(default_factory=list)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    labels: list[NDArray[np.bytes_]] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
 
-    def add(self, part: Predictions) -> None:
-        """Take in more rows, at least one."""
+    def add(self, part: Predictions, scores: bytes) -> None:
+        """Take in more rows, at least one, whose scores are these texts, one a line.
+
+        Raises:
+            ValueError: something is no number; the rows are left out.
+        """
+        import numpy as np
+
+        numbers = np.array(list(map(float, scores.split(b"\n"))))
+        part.us(-1)
         before, self.count = self.count, self.count + len(part)
         first_end = before + -(before + 1) % _POINT_ROWS
         for row in (*range(first_end, self.count, _POINT_ROWS), self.count - 1):
             self.times[row] = part.us(row - before)
-        self.scores.append(part.scores())
+        self.scores.append(numbers)
         self.labels.append(part.labels())
 
 
@@ -65,14 +72,16 @@ class WindowFacts:
         """Spool the facts about one epoch's part of the window called ``window``."""
         import numpy as np
 
-        scores = np.array(list(map(float, b"\n".join(rows.scores).split(b"\n"))))
+        if not rows.count:
+            return
+        scores = np.concatenate(rows.scores)
         try:
             bins = self._bins_of(rows.entry.model)
         except IonError as error:
             self._gap(window, rows, "statistics", len(scores), error.message)
             return
         positive = bins.positive.encode()
-        positives = np.array([label == positive for label in b"\n".join(rows.labels).split(b"\n")], dtype=float)
+        positives = np.concatenate([labels == positive for labels in rows.labels]).astype(float)
         self._statistics(window, rows, scores, positives)
         inputs: dict[str, object] = {}
         if rows.inputs:
@@ -97,17 +106,21 @@ class WindowFacts:
     ) -> None:
         import numpy as np
 
-        times: list[int] = []
+        whole = len(scores) - len(scores) % _POINT_ROWS
         series: dict[str, list[float]] = {
             name: [] for name in ("predictions", "mean_score", "positive_rate", "score_p05", "score_p95")
         }
-        for start in range(0, len(scores), _POINT_ROWS):
-            part = slice(start, start + _POINT_ROWS)
-            low, high = np.quantile(scores[part], (0.05, 0.95))
-            values = (len(scores[part]), scores[part].mean(), positives[part].mean(), low, high)
-            for points, value in zip(series.values(), values, strict=True):
-                points.append(float(value))
-            times.append(rows.times[min(start + _POINT_ROWS, rows.count) - 1])
+        for part, width in ((slice(whole), _POINT_ROWS), (slice(whole, None), len(scores) - whole)):
+            if not len(scores[part]):
+                continue
+            said, positive = scores[part].reshape(-1, width), positives[part].reshape(-1, width)
+            low, high = np.quantile(said, (0.05, 0.95), axis=1)
+            columns = ([width] * len(said), said.mean(axis=1), positive.mean(axis=1), low, high)
+            for points, values in zip(series.values(), columns, strict=True):
+                points.extend(map(float, values))
+        times = [
+            rows.times[min(end, rows.count) - 1] for end in range(_POINT_ROWS, rows.count + _POINT_ROWS, _POINT_ROWS)
+        ]
         for name, points in series.items():
             self._client.emit(
                 StatisticsRecorded(run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch),

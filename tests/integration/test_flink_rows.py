@@ -28,7 +28,7 @@ from resources.flink.checkpoints import newest_restore_point
 from resources.flink.columns import read_predictions
 from resources.flink.committed import CommittedFiles
 from resources.flink.inputs import InputRows, ScoredInputs
-from resources.flink.journal import EpochEntry, Journal, Window
+from resources.flink.journal import Batch, EpochEntry, Journal, Window
 from resources.flink.lock import is_locked, take_lock
 from resources.flink.output_files import OutputFiles
 from resources.flink.rows import Prediction, Unscorable, parse_patient, quoted, unquoted
@@ -108,12 +108,12 @@ def test_predictions_are_read_back_as_written_whole_and_by_columns(rows: list[Pr
         [*pair, read.us(index)] for index, pair in enumerate(zip(read.seq.tolist(), read.line.tolist(), strict=True))
     ]
     assert read.scores().decode() == "\n".join(repr(each.score) for each in rows)
-    assert read.labels().decode() == "\n".join(each.label for each in rows)
-    assert [(file, list(part)) for file, part in read.files()] == [
-        (file, list(part)) for file, part in groupby(rows, key=lambda each: each.file)
-    ]
-    sampled = [(file, list(part)) for file, part in read.every(3).files()]
-    assert sampled == [(file, list(part)) for file, part in groupby(rows[::3], key=lambda each: each.file)]
+    assert [label.decode() for label in read.labels().tolist()] == [each.label for each in rows]
+    sources = [(source.file, source.first, source.last, source.rows) for source in read.sources()]
+    by_file = [(file, [each.line for each in part]) for file, part in groupby(rows, key=lambda each: each.file)]
+    assert sources == [(file, min(lines), max(lines), len(lines)) for file, lines in by_file]
+    lines = [(piece.file, line) for piece in read.pieces() for line in range(piece.first, piece.last + 1)]
+    assert lines == [(each.file, each.line) for each in rows]
     parts = [list(part) for part in read.ranges()]
     assert list(chain(*parts)) == rows
     follows = [(a.epoch, a.model, a.seq + 1) == (b.epoch, b.model, b.seq) for part in parts for a, b in pairwise(part)]
@@ -187,7 +187,7 @@ def test_captured_rows_keep_numbers_as_written_and_one_that_is_gone_is_an_empty_
     (tmp_path / "a.csv").write_bytes(b"1.50,2\n+1,.5\n3,4\r\n")
     lines = [("a.csv", 1), ("a.csv", 2), ("gone.csv", 1), ("a.csv", 3), ("a.csv", 1)]
     rows = read_predictions("".join(row(seq, file=file, line=line) for seq, (file, line) in enumerate(lines)).encode())
-    scored = ScoredInputs(InputRows(tmp_path), rows)
+    scored = ScoredInputs(InputRows(tmp_path), rows.pieces(), rows.scores())
     assert (scored.rows, scored.missing) == (5, 1)
     assert scored.inputs == b"1.50,2\n+1,.5\n\n3,4\r\n1.50,2"
     assert scored.scores == b"0.25\n0.25\n0.25\n0.25\n0.25"
@@ -200,13 +200,17 @@ def test_the_journal_reads_back_what_it_wrote_and_drops_a_torn_last_line(tmp_pat
     journal = Journal(path)
     journal.run_started("r")
     journal.epoch_opened(EpochEntry("e", "r", "m", 0))
-    journal.files_told(["a", "b", "c"])
+    batch = Batch("n", ("a", "b", "c"))
+    journal.batch_began(batch)
+    assert Journal(path).batch == batch
+    journal.batch_told(batch)
     journal.window_began(Window("w", ("a", "b")))
     journal.close()
     with path.open("ab") as file:
-        file.write(b'{"told": ["d"')
+        file.write(b'{"told": ["d"]}\n{"batch": ["d"')
     again = Journal(path)
-    assert (again.open_runs, list(again.open_epochs), again.unwindowed) == (["r"], ["e"], ["c"])
+    assert (again.open_runs, list(again.open_epochs), again.unwindowed) == (["r"], ["e"], ["c", "d"])
+    assert again.batch is None
     assert again.open_windows == {"w": Window("w", ("a", "b"))}
     again.window_told("w")
     again.epoch_closed("e")
@@ -292,12 +296,13 @@ def test_a_point_is_told_for_every_thousand_rows_and_the_rest_with_the_time_of_i
     rows = EpochRows(EpochEntry(EPOCH, "run", "model", 0))
     first = 0
     for size in sizes:
-        rows.add(read_predictions("".join(row(first + index) for index in range(size)).encode()))
+        part = read_predictions("".join(row(first + index) for index in range(size)).encode())
+        rows.add(part, part.scores())
         first += size
     ends = [*range(999, first, 1000), *([first - 1] if first % 1000 else [])]
     assert {end: 1000 + end for end in ends}.items() <= rows.times.items()
     assert rows.count == first
-    assert b"\n".join(rows.scores).split(b"\n") == [b"0.25"] * first
+    assert [score for scores in rows.scores for score in scores.tolist()] == [0.25] * first
 
 
 def test_a_removed_input_or_output_file_becomes_a_gap_not_a_failure(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Committed prediction files that are told together, read as if they were one.
+
+Looking at columns costs about as much for one file as for five, so the files of a batch are parsed in one
+pass. One that is damaged never hides in its neighbours: then each is parsed by itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Self
+
+from ion.canonical import digest_bytes
+from resources.flink.columns import Predictions, read_predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One committed file: its name below the node's folder, and what it holds."""
+
+    name: str
+    digest: str
+    data: bytes
+
+    @classmethod
+    def read(cls, root: Path, name: str) -> Self:
+        """Read the file.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        with open(f"{root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - every second
+            data = file.read()
+        return cls(name, digest_bytes(data), data)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedFiles:
+    """Predictions of several files, one after the other; ``starts`` is the byte where each file begins.
+
+    ``damaged`` are files that are no prediction files, and why; their rows are left out.
+    """
+
+    rows: Predictions
+    files: Sequence[OutputFile]
+    starts: Sequence[int]
+    damaged: Sequence[tuple[OutputFile, Exception]]
+
+    @classmethod
+    def of(cls, files: Sequence[OutputFile]) -> Self:
+        """Parse the files."""
+        damaged: list[tuple[OutputFile, Exception]] = []
+        try:
+            rows = _read(files)
+        except ValueError:
+            whole = []
+            for file in files:
+                try:
+                    read_predictions(file.data)
+                    whole.append(file)
+                except ValueError as error:
+                    damaged.append((file, error))
+            files, rows = whole, _read(whole)
+        return cls(rows, files, [0, *accumulate(len(file.data) for file in files)][:-1], damaged)
+
+    def by_file(self, part: Predictions) -> list[tuple[OutputFile, Predictions]]:
+        """Return the rows of ``part`` by the file that holds them, in order."""
+        pieces = part.split(self.starts)
+        return [(self.files[bisect_right(self.starts, int(rows.starts[0, 0])) - 1], rows) for rows in pieces]
+
+
+def _read(files: Sequence[OutputFile]) -> Predictions:
+    for file in files:
+        if file.data and not file.data.endswith(b"\n"):  # or its last row and the next file's first would be one
+            raise ValueError("the last row is cut short")
+    return read_predictions(b"".join(file.data for file in files))
