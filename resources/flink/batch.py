@@ -41,7 +41,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class JoinedFiles:
-    """Predictions of several files, one after the other; ``starts`` is the byte where each file begins.
+    """Predictions of several files, one after the other; ``starts`` is the row with which each file begins.
 
     ``damaged`` are files that are no prediction files, and why; their rows are left out.
     """
@@ -66,12 +66,12 @@ class JoinedFiles:
                 except ValueError as error:
                     damaged.append((file, error))
             files, rows = whole, _read(whole)
-        return cls(rows, files, [0, *accumulate(len(file.data) for file in files)][:-1], damaged)
+        return cls(rows, files, [0, *accumulate(file.data.count(b"\n") for file in files)], damaged)
 
     def by_file(self, part: Predictions) -> list[tuple[OutputFile, Predictions]]:
         """Return the rows of ``part`` by the file that holds them, in order."""
         pieces = part.split(self.starts)
-        return [(self.files[bisect_right(self.starts, int(rows.starts[0, 0])) - 1], rows) for rows in pieces]
+        return [(self.files[bisect_right(self.starts, rows.begin) - 1], rows) for rows in pieces]
 
 
 def _read(files: Sequence[OutputFile]) -> Predictions:

@@ -1,13 +1,12 @@
-"""Committed prediction files, column by column: a thousand rows are looked at without an object for each.
+"""Committed prediction files, column by column: thousands of rows are looked at without an object for each.
 
-Every check that a row-by-row reader makes is made here on arrays: eight fields in each row, whole
-numbers where there must be some, where the epoch or the input file changes, where the sequence jumps.
+Apache Arrow's CSV reader parses the fields that facts need, and refuses a row that does not have eight.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, starmap
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,15 +16,35 @@ from resources.flink.rows import Prediction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-FIELDS = 8
-_EPOCH, _SEQ, _MODEL, _LINE, _US, _SCORE, _LABEL, _FILE = range(FIELDS)
-_COMMA, _NEWLINE, _ZERO, _NINE = b",\n09"
-_LONGEST_NUMBER = 18
-_LONGEST_COLUMN = 64
-_WORD = 8
-_POWERS = 10 ** np.arange(_LONGEST_NUMBER, dtype=np.int64)
+FIELDS = ("epoch", "seq", "model", "line", "us", "score", "label", "file")
+_MODEL = FIELDS.index("model")
+_NAMES = ("epoch", "label", "file")
+_NUMBERS = ("seq", "line", "us")
+_LARGEST = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A column of texts, most of them the same: ``texts[codes[row]]``."""
+
+    texts: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    def __getitem__(self, row: int) -> str:
+        return self.texts[self.codes[row]]
+
+    def are(self, text: str) -> NDArray[np.bool_]:
+        """Tell of each row whether it holds ``text``."""
+        return self.codes == (self.texts.index(text) if text in self.texts else -1)
+
+    def changes(self) -> NDArray[np.bool_]:
+        """Tell of each row whether it differs from the row before; the first does."""
+        differs = np.ones(len(self.codes), bool)
+        differs[1:] = self.codes[1:] != self.codes[:-1]
+        return differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,168 +59,114 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Committed predictions: where each field stands in ``data``, and what was found of the rows.
-
-    ``starts`` and ``ends`` are (rows, 8); ``seq`` and ``line`` (from 1) are (rows,). ``turns`` says of each
-    row whether its input file is another one than the row before has.
-    """
+    """Committed predictions as columns; ``data`` is the text, ``begin`` the number of the first row in it."""
 
     data: bytes
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    begin: int
+    epochs: Names
     seq: NDArray[np.int64]
     line: NDArray[np.int64]
-    turns: NDArray[np.bool_]
+    us: NDArray[np.int64]
+    score: NDArray[np.float64]
+    label: Names
+    file: Names
 
     def __len__(self) -> int:
         return len(self.seq)
 
     def __iter__(self) -> Iterator[Prediction]:
-        for start, end in zip(self.starts[:, 0].tolist(), self.ends[:, -1].tolist(), strict=True):
-            epoch, seq, model, line, us, score, label, file = self.data[start:end].decode().split(",")
+        for text in self.data.decode().split("\n")[self.begin : self.begin + len(self)]:
+            epoch, seq, model, line, us, score, label, file = text.split(",")
             yield Prediction(epoch, int(seq), model, int(line), int(us), float(score), label, file)
 
     @property
     def epoch(self) -> str:
         """The first row's epoch; of a range, that of all."""
-        return self._text(0, _EPOCH)
+        return self.epochs[0]
 
     @property
     def model(self) -> str:
         """The first row's model; of a range, that of all: an epoch has one."""
-        return self._text(0, _MODEL)
-
-    def us(self, row: int) -> int:
-        """When a row was computed (µs).
-
-        Raises:
-            ValueError: the field is no whole number.
-        """
-        return int(self._text(row, _US))
-
-    def scores(self) -> bytes:
-        """Return the scores as written, each the shortest text of its double, one a line."""
-        return self._lines(_SCORE)
-
-    def labels(self) -> NDArray[np.bytes_]:
-        """Return the labels as written, one for each row."""
-        starts, widths = self.starts[:, _LABEL], self.ends[:, _LABEL] - self.starts[:, _LABEL]
-        width = max(1, int(widths.max())) if len(self) else 1
-        if width > _LONGEST_COLUMN:
-            return np.array([self.data[a:b] for a, b in zip(starts.tolist(), (starts + widths).tolist(), strict=True)])
-        places = np.arange(width)
-        text = np.frombuffer(self.data, np.uint8)[np.minimum(starts[:, None] + places, len(self.data) - 1)]
-        text[places >= widths[:, None]] = 0
-        return text.view(f"S{width}").ravel()
+        return self.data.split(b"\n", self.begin + 1)[self.begin].split(b",")[_MODEL].decode()
 
     def part(self, start: int, end: int) -> Predictions:
         """Return rows ``start`` up to ``end``."""
-        return self._picked(slice(start, end))
+        rows = slice(start, end)
+        epochs, label, file = (Names(names.texts, names.codes[rows]) for names in (self.epochs, self.label, self.file))
+        numbers = (column[rows] for column in (self.seq, self.line, self.us))
+        return Predictions(self.data, self.begin + start, epochs, *numbers, self.score[rows], label, file)
 
     def ranges(self) -> list[Predictions]:
         """Cut where the epoch changes or the sequence is not the next."""
-        if not len(self):
-            return []
-        jumps = np.ones(len(self), bool)
-        jumps[1:] = np.diff(self.seq) != 1
-        return self._cut(jumps | _changes(self.data, self.starts[:, _EPOCH], self.ends[:, _EPOCH]))
+        breaks = self.epochs.changes()
+        breaks[1:] |= np.diff(self.seq) != 1
+        return self._cut(np.flatnonzero(breaks))
 
     def split(self, places: Sequence[int]) -> list[Predictions]:
-        """Cut at each of the rising ``places``, byte numbers of ``data``; no piece is empty."""
-        cuts = sorted({0, *np.searchsorted(self.starts[:, 0], places).tolist(), len(self)})
-        return list(starmap(self.part, pairwise(cuts)))
+        """Cut before each of the rows that have these numbers in ``data``; no piece is empty."""
+        return self._cut(np.array([place - self.begin for place in places], np.int64))
 
     def sources(self) -> list[Source]:
         """Return where each run of rows from one input file comes from, in order."""
-        return self._sources(self.turns)
+        return self._sources(self.file.changes())
 
     def pieces(self) -> list[Source]:
         """Return the same, cut also where the lines do not follow each other: each holds all of its lines."""
-        breaks = self.turns.copy()
+        breaks = self.file.changes()
         breaks[1:] |= np.diff(self.line) != 1
         return self._sources(breaks)
+
+    def _cut(self, places: NDArray[np.int64]) -> list[Predictions]:
+        cuts = sorted({0, *(place for place in places.tolist() if 0 < place < len(self)), len(self)})
+        if len(cuts) == 2:  # noqa: PLR2004 - one piece: mostly so
+            return [self]
+        return [self.part(start, end) for start, end in pairwise(cuts)]
 
     def _sources(self, breaks: NDArray[np.bool_]) -> list[Source]:
         if not len(self):
             return []
-        cuts = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(breaks[1:]) + 1))
+        cuts = np.flatnonzero(breaks)
         rows = np.diff(cuts, append=len(self))
         firsts, lasts = np.minimum.reduceat(self.line, cuts), np.maximum.reduceat(self.line, cuts)
-        starts, ends = self.starts[cuts, _FILE], self.ends[cuts, _FILE]
-        columns = (column.tolist() for column in (starts, ends, firsts, lasts, rows))
-        return [Source(self.data[a:b].decode(), *found) for a, b, *found in zip(*columns, strict=True)]
-
-    def _picked(self, rows: slice) -> Predictions:
-        columns = (self.starts, self.ends, self.seq, self.line, self.turns)
-        starts, ends, seq, line, turns = (column[rows] for column in columns)
-        return Predictions(self.data, starts, ends, seq, line, turns)
-
-    def _cut(self, breaks: NDArray[np.bool_]) -> list[Predictions]:
-        """Return the rows in pieces, each from a break to the next; the first row always begins one."""
-        cuts = (np.flatnonzero(breaks[1:]) + 1).tolist()
-        return [self.part(start, end) for start, end in pairwise([0, *cuts, len(self)])] if len(self) else []
-
-    def _text(self, row: int, column: int) -> str:
-        return self.data[self.starts[row, column] : self.ends[row, column]].decode()
-
-    def _lines(self, column: int) -> bytes:
-        """Return one column's texts, one a line, without a last line end."""
-        starts, widths = self.starts[:, column], self.ends[:, column] - self.starts[:, column] + 1
-        before = np.cumsum(widths)
-        picked = np.repeat(starts - before + widths, widths) + np.arange(before[-1] if len(before) else 0)
-        text = np.frombuffer(self.data, np.uint8)[picked]
-        text[before - 1] = _NEWLINE
-        return text[:-1].tobytes()
+        columns = (column.tolist() for column in (self.file.codes[cuts], firsts, lasts, rows))
+        return [Source(self.file.texts[code], *found) for code, *found in zip(*columns, strict=True)]
 
 
 def read_predictions(data: bytes) -> Predictions:
-    """Parse a committed prediction file.
+    """Parse committed prediction files, joined.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: they are not some.
     """
-    if data and not data.endswith(b"\n"):
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not data:
+        none, empty = np.empty(0, np.int64), Names((), np.empty(0, np.int32))
+        return Predictions(data, 0, empty, none, none, none, np.empty(0), empty, empty)
+    if not data.endswith(b"\n"):
         raise ValueError("the last row is cut short")
-    text = np.frombuffer(data, np.uint8)
-    found = np.flatnonzero((text == _COMMA) | (text == _NEWLINE))
-    rows = data.count(b"\n")
-    if len(found) != FIELDS * rows or (text[found[FIELDS - 1 :: FIELDS]] != _NEWLINE).any():
-        raise ValueError("a row does not have eight fields")
-    starts = np.concatenate((np.zeros(1, np.int64), found[:-1] + 1)) if rows else found
-    starts, ends = starts.reshape(rows, FIELDS), found.reshape(rows, FIELDS)
-    seq, line = (_numbers(text, starts[:, column], ends[:, column]) for column in (_SEQ, _LINE))
-    return Predictions(data, starts, ends, seq, line, _changes(data, starts[:, _FILE], ends[:, _FILE]))
+    if b"\r" in data:  # Arrow would end a row there
+        raise ValueError("a row holds a carriage return")
+    kinds = {
+        **dict.fromkeys(_NAMES, pa.dictionary(pa.int32(), pa.string())),
+        **dict.fromkeys(_NUMBERS, pa.uint64()),
+        "score": pa.float64(),
+    }
+    table = csv.read_csv(
+        pa.py_buffer(data),
+        csv.ReadOptions(use_threads=False, column_names=FIELDS, block_size=len(data) + 1),
+        csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+        csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[]),
+    )
+    columns = {name: table.column(name).combine_chunks() for name in kinds}
+    seq, line, us = (columns[name].to_numpy() for name in _NUMBERS)
+    if max(int(numbers.max()) for numbers in (seq, line, us)) > _LARGEST:
+        raise ValueError("a number is too large")
+    epochs, label, file = (_names(columns[name]) for name in _NAMES)
+    score = columns["score"].to_numpy()
+    return Predictions(data, 0, epochs, *(each.view(np.int64) for each in (seq, line, us)), score, label, file)
 
 
-def _numbers(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the decimal numbers that stand in ``text`` from ``starts`` to ``ends``."""
-    widths = ends - starts
-    if not len(widths):
-        return widths
-    longest = int(widths.max())
-    if widths.min() < 1 or longest > _LONGEST_NUMBER:
-        raise ValueError("a field that is no whole number")
-    places = np.arange(longest)
-    digits = text[np.maximum(ends[:, None] - 1 - places, 0)]
-    digits = np.where(places < widths[:, None], digits, _ZERO)
-    if digits.min() < _ZERO or digits.max() > _NINE:
-        raise ValueError("a field that is no whole number")
-    return (digits - _ZERO).astype(np.int64) @ _POWERS[:longest]
-
-
-def _changes(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each row whether its text, from ``starts`` to ``ends``, differs from that of the row before."""
-    differs = np.ones(len(starts), bool)
-    widths = ends - starts
-    if not len(widths):
-        return differs
-    width = int(widths[0])
-    if width < _WORD or (widths != width).any():
-        texts = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        differs[1:] = [after != before for before, after in pairwise(texts)]
-        return differs
-    # Eight bytes at a time, from wherever they stand; the last word overlaps the one before.
-    words = np.ndarray((len(data) - _WORD + 1,), "<u8", data, strides=(1,))
-    found = words[starts[:, None] + np.array([*range(0, width - _WORD, _WORD), width - _WORD])]
-    differs[1:] = (found[1:] != found[:-1]).any(axis=1)
-    return differs
+def _names(column: pa.DictionaryArray) -> Names:
+    return Names(tuple(column.dictionary.to_pylist()), column.indices.to_numpy())

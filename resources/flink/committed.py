@@ -47,8 +47,7 @@ class _Block:
 
     entry: EpochEntry
     rows: Predictions
-    scores: bytes
-    pieces: list[Source]
+    inputs: ScoredInputs
     step: int
 
 
@@ -151,14 +150,11 @@ class CommittedFiles:
         for part in joined.rows.ranges():
             entry = self._entry(part.epoch, part.model)
             by_file = joined.by_file(part)
-            try:
-                for file, rows in by_file:
-                    self._tell_rows(entry, file, rows)
-                for block in self._blocks(entry, part, len(by_file)):
-                    self._capture(block, batch.name)
-                    told.append(block)
-            except (ValueError, TypeError) as error:
-                self._not_as_written(by_file[0][0], len(part), error)
+            for file, rows in by_file:
+                self._tell_rows(entry, file, rows)
+            for block in self._blocks(entry, part, len(by_file)):
+                self._capture(block, batch.name)
+                told.append(block)
         return told
 
     def _blocks(self, entry: EpochEntry, part: Predictions, files: int) -> Iterator[_Block]:
@@ -167,7 +163,7 @@ class CommittedFiles:
         step = -(-len(part) // max(1, self._settings.signature_rows * files))
         for start in range(0, len(part), most):
             rows = part.part(start, start + most)
-            yield _Block(entry, rows, rows.scores(), rows.pieces(), step)
+            yield _Block(entry, rows, ScoredInputs(self._inputs, rows.pieces(), rows.score), step)
 
     def _not_as_written(self, file: OutputFile, rows: int, error: Exception) -> None:
         name = file.name.rpartition("/")[2]
@@ -185,8 +181,8 @@ class CommittedFiles:
                 file=file.name,
                 file_digest=file.digest,
                 sources=[_told(source) for source in rows.sources()],
-                us_first=rows.us(0),
-                us_last=rows.us(-1),
+                us_first=int(rows.us[0]),
+                us_last=int(rows.us[-1]),
             ),
             fact_id=observed_id("predictions committed", file.digest, entry.epoch, str(first)),
         )
@@ -198,7 +194,7 @@ class CommittedFiles:
         if not _sampled(binding, self._settings.capture_share):
             self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", batch, first, last)
             return
-        inputs = ScoredInputs(self._inputs, told.pieces, told.scores)
+        inputs = told.inputs
         if inputs.missing:
             reason = "the inbox no longer holds them"
             self._gap(entry.epoch, "captured inputs", inputs.missing, reason, batch, first, last)
@@ -272,20 +268,9 @@ class CommittedFiles:
     def _collect(self, told: _Block) -> None:
         """Keep for the window what it needs."""
         rows = self._rows.setdefault(told.entry.epoch, EpochRows(told.entry))
-        try:
-            rows.add(told.rows, told.scores)
-        except ValueError as error:
-            seq = told.rows.seq
-            reason = f"rows are not as written: {error}"
-            self._gap(told.entry.epoch, "statistics", len(seq), reason, "", int(seq[0]), int(seq[-1]))
-            return
+        rows.add(told.rows)
         if self._settings.signature_rows:
-            skip = 0
-            for piece in told.pieces:
-                lines = range(piece.first + skip, piece.last + 1, told.step)
-                found = self._inputs.rows(piece.file, lines)
-                rows.inputs += self._keys.features_of([text for text in found if text is not None])
-                skip = (skip - piece.rows) % told.step
+            rows.inputs += self._keys.features_of(told.inputs.every(told.step))
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ion.agent import Client
     from ion.evidence import ArtifactStore
-    from resources.flink.columns import Predictions
+    from resources.flink.columns import Names, Predictions
     from resources.flink.journal import EpochEntry
 
 _POINT_ROWS = 1000
@@ -38,25 +38,17 @@ class EpochRows:
     count: int = 0
     times: dict[int, int] = field(default_factory=dict)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
-    labels: list[NDArray[np.bytes_]] = field(default_factory=list)
+    labels: list[Names] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
 
-    def add(self, part: Predictions, scores: bytes) -> None:
-        """Take in more rows, at least one, whose scores are these texts, one a line.
-
-        Raises:
-            ValueError: something is no number; the rows are left out.
-        """
-        import numpy as np
-
-        numbers = np.array(list(map(float, scores.split(b"\n"))))
-        part.us(-1)
+    def add(self, part: Predictions) -> None:
+        """Take in more rows, at least one."""
         before, self.count = self.count, self.count + len(part)
         first_end = before + -(before + 1) % _POINT_ROWS
         for row in (*range(first_end, self.count, _POINT_ROWS), self.count - 1):
-            self.times[row] = part.us(row - before)
-        self.scores.append(numbers)
-        self.labels.append(part.labels())
+            self.times[row] = int(part.us[row - before])
+        self.scores.append(part.score)
+        self.labels.append(part.label)
 
 
 class WindowFacts:
@@ -72,16 +64,13 @@ class WindowFacts:
         """Spool the facts about one epoch's part of the window called ``window``."""
         import numpy as np
 
-        if not rows.count:
-            return
         scores = np.concatenate(rows.scores)
         try:
             bins = self._bins_of(rows.entry.model)
         except IonError as error:
             self._gap(window, rows, "statistics", len(scores), error.message)
             return
-        positive = bins.positive.encode()
-        positives = np.concatenate([labels == positive for labels in rows.labels]).astype(float)
+        positives = np.concatenate([labels.are(bins.positive) for labels in rows.labels])
         self._statistics(window, rows, scores, positives)
         inputs: dict[str, object] = {}
         if rows.inputs:
@@ -102,7 +91,7 @@ class WindowFacts:
         )
 
     def _statistics(
-        self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.float64]
+        self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.bool_]
     ) -> None:
         import numpy as np
 
