@@ -20,6 +20,8 @@ _NONE = 0xFF
 _CODES = bytes(ALPHABET.index(each) if each in ALPHABET else _NONE for each in range(256))
 _PAIRS = np.array([(first, second) for first in ALPHABET for second in ALPHABET], np.uint8)
 _END = b"\n"
+_STEP = 1 << 15
+"""Bytes at a time: even, and so few that what is computed in between stays in the processor's cache."""
 
 
 def pack(inputs: bytes, scores: NDArray[np.float64]) -> bytes:
@@ -27,11 +29,14 @@ def pack(inputs: bytes, scores: NDArray[np.float64]) -> bytes:
 
     Empty when the text has characters beyond the sixteen; then it must be kept in another way.
     """
-    codes = inputs.translate(_CODES)
-    if _NONE in codes:
-        return b""
-    pairs = np.frombuffer(codes if len(codes) % 2 == 0 else codes + bytes([ALPHABET.index(_END)]), "<u2")
-    return scores.astype("<f8").tobytes() + ((pairs << 4) | (pairs >> 8)).astype(np.uint8).tobytes()
+    pieces = [scores.astype("<f8").tobytes()]
+    for start in range(0, len(inputs), _STEP):
+        codes = inputs[start : start + _STEP].translate(_CODES)
+        if _NONE in codes:
+            return b""
+        pairs = np.frombuffer(codes if len(codes) % 2 == 0 else codes + bytes([ALPHABET.index(_END)]), "<u2")
+        pieces.append(((pairs << 4) | (pairs >> 8)).astype(np.uint8).tobytes())
+    return b"".join(pieces)
 
 
 def unpack(packed: bytes, rows: int) -> list[bytes]:

@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ion.canonical import canonical_bytes, digest_bytes
@@ -36,19 +37,18 @@ if TYPE_CHECKING:
     from resources.flink.sealing import RowKeys
     from resources.flink.settings import JobSettings
 
-_BLOCK_ROWS = 8192
-_DRAWN_ROWS = 1024
-"""Where only a share of the inputs is captured, blocks are drawn, so there should be many."""
+_BLOCK_ROWS = 1024
+"""What is computed for so many rows stays in the processor's cache, and asks the system for no fresh memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Rows of one epoch that are sealed together; of every ``step`` one is counted into input signatures."""
+    """Rows of one epoch that are sealed together; ``counted`` of them are to be counted into input signatures."""
 
     entry: EpochEntry
     rows: Predictions
     inputs: ScoredInputs
-    step: int
+    counted: int
 
 
 class CommittedFiles:
@@ -158,12 +158,11 @@ class CommittedFiles:
         return told
 
     def _blocks(self, entry: EpochEntry, part: Predictions, files: int) -> Iterator[_Block]:
-        """Cut rows of one epoch, from so many files, as they are sealed; a share is drawn of smaller blocks."""
-        most = _BLOCK_ROWS if self._settings.capture_share in {0.0, 1.0} else _DRAWN_ROWS
-        step = -(-len(part) // max(1, self._settings.signature_rows * files))
-        for start in range(0, len(part), most):
-            rows = part.part(start, start + most)
-            yield _Block(entry, rows, ScoredInputs(self._inputs, rows.pieces(), rows.score), step)
+        """Cut rows of one epoch, from so many files, as they are sealed."""
+        counted = min(1.0, self._settings.signature_rows * files / len(part))
+        for start in range(0, len(part), _BLOCK_ROWS):
+            rows = part.part(start, start + _BLOCK_ROWS)
+            yield _Block(entry, rows, ScoredInputs(self._inputs, rows.pieces(), rows.score), ceil(counted * len(rows)))
 
     def _not_as_written(self, file: OutputFile, rows: int, error: Exception) -> None:
         name = file.name.rpartition("/")[2]
@@ -270,7 +269,7 @@ class CommittedFiles:
         rows = self._rows.setdefault(told.entry.epoch, EpochRows(told.entry))
         rows.add(told.rows)
         if self._settings.signature_rows:
-            rows.inputs += self._keys.features_of(told.inputs.every(told.step))
+            rows.inputs += self._keys.features_of(told.inputs.some(told.counted))
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""

@@ -192,8 +192,10 @@ def test_captured_rows_keep_numbers_as_written_and_one_that_is_gone_is_an_empty_
     assert scored.missing == 1
     assert scored.inputs == b"1.50,2\n+1,.5\n\n3,4\r\n1.50,2"
     assert scored.scores.tolist() == [0.25] * 5
-    assert scored.every(2) == [b"1.50,2", b"1.50,2"]
-    assert scored.every(1) == [b"1.50,2", b"+1,.5", b"3,4\r", b"1.50,2"]
+    assert scored.some(5) == scored.some(9) == [b"1.50,2", b"+1,.5", b"3,4\r", b"1.50,2"]
+    assert scored.some(1) == [b"+1,.5"]
+    assert set(scored.some(3)) < set(scored.some(5))
+    assert scored.some(0) == []
     found = [CapturedRow.from_text(text + b";0.25") for text in scored.inputs.split(b"\n") if text]
     assert [item.inputs for item in found] == [(1.5, 2.0), (1.0, 0.5), (3.0, 4.0), (1.5, 2.0)]
 
