@@ -25,7 +25,7 @@ from ion.serving import Admitted
 from resources.flink.committed import CommittedFiles
 from resources.flink.job import _HEARTBEAT_S as HEARTBEAT_S
 from resources.flink.job import _LOOK_S as LOOK_S
-from resources.flink.journal import Batch, Journal
+from resources.flink.journal import Journal
 from resources.flink.scoring import ScorePatients
 from resources.flink.sealing import RowKeys
 from resources.flink.serving import _FULL_CHECK_S as FULL_CHECK_S
@@ -136,9 +136,7 @@ class Parts:
             path = folder / f"predictions-{new_id()}-{number}.csv"
             path.touch()
             told.append(path.relative_to(self._folders.root).as_posix())
-        batch = Batch(folder.name, tuple(told))
-        self._journal.batch_began(batch)
-        self._journal.batch_told(batch)
+        self._journal.files_told(told)
 
         # Dear looks are made less often, so only looking for a while shows what looking costs.
         self._committed.tell_new(last=True)

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
 from ion.canonical import digest_bytes
-from resources.flink.columns import Predictions, read_predictions
+from resources.flink.columns import Predictions, Source, read_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +68,10 @@ class JoinedFiles:
             files, rows = whole, _read(whole)
         return cls(rows, files, [0, *accumulate(file.data.count(b"\n") for file in files)], damaged)
 
-    def by_file(self, part: Predictions) -> list[tuple[OutputFile, Predictions]]:
-        """Return the rows of ``part`` by the file that holds them, in order."""
-        pieces = part.split(self.starts)
-        return [(self.files[bisect_right(self.starts, rows.begin) - 1], rows) for rows in pieces]
+    def parts(self) -> list[tuple[OutputFile, Predictions, list[Source]]]:
+        """Return consecutive predictions of one epoch and one file, and where their inputs stand, in order."""
+        ranges = self.rows.ranges(self.starts)
+        return [(self.files[bisect_right(self.starts, rows.begin) - 1], rows, inputs) for rows, inputs in ranges]
 
 
 def _read(files: Sequence[OutputFile]) -> Predictions:

@@ -49,12 +49,16 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows of one input file (as in output rows), and the lowest and highest of their lines (from 1)."""
+    """Consecutive lines of one input file (as in output rows); ``first`` is from 1."""
 
     file: str
     first: int
-    last: int
     rows: int
+
+    @property
+    def last(self) -> int:
+        """The last line."""
+        return self.first + self.rows - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,40 +100,34 @@ class Predictions:
         numbers = (column[rows] for column in (self.seq, self.line, self.us))
         return Predictions(self.data, self.begin + start, epochs, *numbers, self.score[rows], label, file)
 
-    def ranges(self) -> list[Predictions]:
-        """Cut where the epoch changes or the sequence is not the next."""
+    def ranges(self, places: Sequence[int] = ()) -> list[tuple[Predictions, list[Source]]]:
+        """Cut where the epoch changes, where the sequence is not the next, and before the rows at ``places``.
+
+        Each range comes with where it was read: `pieces`.
+        """
         breaks = self.epochs.changes()
         breaks[1:] |= np.diff(self.seq) != 1
-        return self._cut(np.flatnonzero(breaks))
+        breaks[[place for place in places if place < len(self)]] = True
+        pieces = iter(self.pieces(breaks))
+        found = []
+        for start, end in pairwise([*np.flatnonzero(breaks).tolist(), len(self)]):
+            sources, rows = [], start
+            while rows < end:
+                sources.append(next(pieces))
+                rows += sources[-1].rows
+            found.append((self.part(start, end), sources))
+        return found
 
-    def split(self, places: Sequence[int]) -> list[Predictions]:
-        """Cut before each of the rows that have these numbers in ``data``; no piece is empty."""
-        return self._cut(np.array([place - self.begin for place in places], np.int64))
-
-    def sources(self) -> list[Source]:
-        """Return where each run of rows from one input file comes from, in order."""
-        return self._sources(self.file.changes())
-
-    def pieces(self) -> list[Source]:
-        """Return the same, cut also where the lines do not follow each other: each holds all of its lines."""
-        breaks = self.file.changes()
-        breaks[1:] |= np.diff(self.line) != 1
-        return self._sources(breaks)
-
-    def _cut(self, places: NDArray[np.int64]) -> list[Predictions]:
-        cuts = sorted({0, *(place for place in places.tolist() if 0 < place < len(self)), len(self)})
-        if len(cuts) == 2:  # noqa: PLR2004 - one piece: mostly so
-            return [self]
-        return [self.part(start, end) for start, end in pairwise(cuts)]
-
-    def _sources(self, breaks: NDArray[np.bool_]) -> list[Source]:
+    def pieces(self, breaks: NDArray[np.bool_] | None = None) -> list[Source]:
+        """Return where runs of consecutive lines of one input file stand, in order; cut also at ``breaks``."""
         if not len(self):
             return []
-        cuts = np.flatnonzero(breaks)
+        ends = self.file.changes() if breaks is None else breaks | self.file.changes()
+        ends[1:] |= np.diff(self.line) != 1
+        cuts = np.flatnonzero(ends)
         rows = np.diff(cuts, append=len(self))
-        firsts, lasts = np.minimum.reduceat(self.line, cuts), np.maximum.reduceat(self.line, cuts)
-        columns = (column.tolist() for column in (self.file.codes[cuts], firsts, lasts, rows))
-        return [Source(self.file.texts[code], *found) for code, *found in zip(*columns, strict=True)]
+        columns = (column.tolist() for column in (self.file.codes[cuts], self.line[cuts], rows))
+        return [Source(self.file.texts[code], first, count) for code, first, count in zip(*columns, strict=True)]
 
 
 def read_predictions(data: bytes) -> Predictions:

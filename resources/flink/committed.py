@@ -23,7 +23,7 @@ from ion.ids import observed_id
 from ion.serving.captured import capture_aad
 from resources.flink.batch import JoinedFiles, OutputFile
 from resources.flink.inputs import InputRows, ScoredInputs
-from resources.flink.journal import Batch, EpochEntry, Journal, Window
+from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.output_files import OutputFiles
 from resources.flink.rows import SetAside, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from resources.flink.sealing import RowKeys
     from resources.flink.settings import JobSettings
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 2048
 """What is computed for so many rows stays in the processor's cache, and asks the system for no fresh memory."""
 
 
@@ -70,40 +70,33 @@ class CommittedFiles:
         self._window_due = time.monotonic() + settings.window_s
 
     def resume(self) -> None:
-        """Finish what a run that died left: windows and a batch begun, and rows of files no window holds yet.
-
-        Raises:
-            IonError: ``spool-unusable``, ``journal-unusable``.
-        """
+        """Finish what a run that died left: windows begun, and rows of files no window holds yet."""
         for window in list(self._journal.open_windows.values()):
             self._gather(window.files)
             self._tell_window(window)
         self._gather(tuple(self._journal.unwindowed))
-        self._finish_batch()
 
     def tell_new(self, *, last: bool = False) -> int:
-        """Tell all files committed since, as one batch; returns how many. ``last`` also closes the window.
+        """Tell all files committed since; returns how many. ``last`` also closes the window.
 
         Raises:
-            IonError: ``spool-unusable``, ``journal-unusable``: what was not told whole is told again next time.
+            IonError: ``spool-unusable``, ``journal-unusable``: nothing was marked as told.
         """
         self._keys.forget_erased()
-        told = self._finish_batch()
-        fresh = tuple(self._output.fresh(self._journal.told, now=last))
+        fresh = self._output.fresh(self._journal.told, now=last)
         if fresh:
             try:
-                self._journal.batch_began(Batch(observed_id("flink batch", *fresh), fresh))
+                self._tell_files(fresh)
             except IonError:
                 self._output.forget()  # what was found must be found again
                 raise
-            told += self._finish_batch()
         if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
             files = tuple(self._journal.unwindowed)
             window = Window(observed_id("flink window", *files), files)
             self._journal.window_began(window)
             self._tell_window(window)
             self._window_due = time.monotonic() + self._settings.window_s
-        return told
+        return len(fresh)
 
     def discard_uncommitted(self, before: float) -> None:
         """Remove what dead attempts left in progress: dot-files last written before ``before`` (epoch s).
@@ -116,23 +109,18 @@ class CommittedFiles:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
-    def _finish_batch(self) -> int:
-        """Tell the files of the batch that the journal holds, if any; only then do they count in a window."""
-        batch = self._journal.batch
-        if batch is None:
-            return 0
-        found = [self._read(name) for name in batch.files]
-        files = [file for file in found if file is not None]
+    def _tell_files(self, names: Sequence[str]) -> None:
+        """Tell the files; only when that is durable do they count in a window."""
+        files = [file for file in map(self._read, names) if file is not None]
         aside = f"{self._folders.quarantine.name}/"
         for file in files:
             if file.name.startswith(aside):
                 self._tell_set_aside(file)
-        told = self._tell_predictions(batch, [file for file in files if not file.name.startswith(aside)])
+        told = self._tell_predictions([file for file in files if not file.name.startswith(aside)])
         self._client.flush()
-        self._journal.batch_told(batch)
+        self._journal.files_told(names)
         for block in told:
             self._collect(block)
-        return len(batch.files)
 
     def _read(self, name: str) -> OutputFile | None:
         try:
@@ -141,34 +129,35 @@ class CommittedFiles:
             self._gap(self._run, "output file", 1, "it was removed before it was told", name.rpartition("/")[2])
             return None
 
-    def _tell_predictions(self, batch: Batch, files: list[OutputFile]) -> list[_Block]:
+    def _tell_predictions(self, files: list[OutputFile]) -> list[_Block]:
         """Tell what the files hold, and return it."""
         joined = JoinedFiles.of(files)
         for file, error in joined.damaged:
             self._not_as_written(file, file.data.count(b"\n"), error)
         told: list[_Block] = []
-        for part in joined.rows.ranges():
-            entry = self._entry(part.epoch, part.model)
-            by_file = joined.by_file(part)
-            for file, rows in by_file:
-                self._tell_rows(entry, file, rows)
-            for block in self._blocks(entry, part, len(by_file)):
-                self._capture(block, batch.name)
+        for file, rows, inputs in joined.parts():
+            entry = self._entry(rows.epoch, rows)
+            self._tell_rows(entry, file, rows, inputs)
+            for block in self._blocks(entry, rows, inputs):
+                self._capture(block, file.digest)
                 told.append(block)
         return told
 
-    def _blocks(self, entry: EpochEntry, part: Predictions, files: int) -> Iterator[_Block]:
-        """Cut rows of one epoch, from so many files, as they are sealed."""
-        counted = min(1.0, self._settings.signature_rows * files / len(part))
-        for start in range(0, len(part), _BLOCK_ROWS):
-            rows = part.part(start, start + _BLOCK_ROWS)
-            yield _Block(entry, rows, ScoredInputs(self._inputs, rows.pieces(), rows.score), ceil(counted * len(rows)))
+    def _blocks(self, entry: EpochEntry, rows: Predictions, inputs: list[Source]) -> Iterator[_Block]:
+        """Cut rows of one epoch and file as they are sealed; mostly they are one block."""
+        share = min(1.0, self._settings.signature_rows / len(rows))
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            part = rows
+            if len(rows) > _BLOCK_ROWS:
+                part = rows.part(start, start + _BLOCK_ROWS)
+                inputs = part.pieces()
+            yield _Block(entry, part, ScoredInputs(self._inputs, inputs, part.score), ceil(share * len(part)))
 
     def _not_as_written(self, file: OutputFile, rows: int, error: Exception) -> None:
         name = file.name.rpartition("/")[2]
         self._gap(self._run, "output rows", rows, f"{name} is not as written: {error}", file.digest)
 
-    def _tell_rows(self, entry: EpochEntry, file: OutputFile, rows: Predictions) -> None:
+    def _tell_rows(self, entry: EpochEntry, file: OutputFile, rows: Predictions, inputs: list[Source]) -> None:
         first, last = int(rows.seq[0]), int(rows.seq[-1])
         self._client.emit(
             PredictionsCommitted(
@@ -179,24 +168,24 @@ class CommittedFiles:
                 rows=len(rows),
                 file=file.name,
                 file_digest=file.digest,
-                sources=[_told(source) for source in rows.sources()],
+                sources=_sources(inputs),
                 us_first=int(rows.us[0]),
                 us_last=int(rows.us[-1]),
             ),
             fact_id=observed_id("predictions committed", file.digest, entry.epoch, str(first)),
         )
 
-    def _capture(self, told: _Block, batch: str) -> None:
+    def _capture(self, told: _Block, digest: str) -> None:
         entry, rows = told.entry, told.rows
         first, last = int(rows.seq[0]), int(rows.seq[-1])
         binding = capture_aad(entry.epoch, first)
         if not _sampled(binding, self._settings.capture_share):
-            self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", batch, first, last)
+            self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
             return
         inputs = told.inputs
         if inputs.missing:
             reason = "the inbox no longer holds them"
-            self._gap(entry.epoch, "captured inputs", inputs.missing, reason, batch, first, last)
+            self._gap(entry.epoch, "captured inputs", inputs.missing, reason, digest, first, last)
         if inputs.missing == len(rows):
             return
         key, block = self._keys.seal(entry.epoch, inputs, binding)
@@ -211,7 +200,7 @@ class CommittedFiles:
                 block=digest_bytes(block),
             ),
             block=block,
-            fact_id=observed_id("inputs captured", batch, entry.epoch, str(first)),
+            fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
         )
 
     def _tell_set_aside(self, file: OutputFile) -> None:
@@ -241,11 +230,11 @@ class CommittedFiles:
                 fact_id=observed_id("rows quarantined", file.digest, run),
             )
 
-    def _entry(self, epoch: str, model: str = "") -> EpochEntry:
+    def _entry(self, epoch: str, rows: Predictions | None = None) -> EpochEntry:
         """Return the epoch as it was opened; one that the journal does not know becomes a gap."""
         entry = self._journal.epochs.get(epoch)
         if entry is None:
-            entry = self._journal.epochs[epoch] = EpochEntry(epoch, self._run, model, 0)
+            entry = self._journal.epochs[epoch] = EpochEntry(epoch, self._run, rows.model if rows else "", 0)
             self._gap(epoch, "epoch", 1, "the journal does not know when it was opened", epoch)
         return entry
 
@@ -278,9 +267,8 @@ class CommittedFiles:
         for name in wanted:
             with suppress(OSError):
                 found.append(OutputFile.read(self._folders.root, name))
-        joined = JoinedFiles.of(found)
-        for part in joined.rows.ranges():
-            for block in self._blocks(self._entry(part.epoch, part.model), part, len(joined.by_file(part))):
+        for _, rows, inputs in JoinedFiles.of(found).parts():
+            for block in self._blocks(self._entry(rows.epoch, rows), rows, inputs):
                 self._collect(block)
 
     def _tell_window(self, window: Window) -> None:
@@ -291,8 +279,14 @@ class CommittedFiles:
         self._journal.window_told(window.name)
 
 
-def _told(source: Source) -> dict[str, object]:
-    return {"file": unquoted(source.file), "first": source.first, "last": source.last, "rows": source.rows}
+def _sources(pieces: Sequence[Source]) -> list[dict[str, object]]:
+    """Return what a fact says of where the inputs came from: each file once in a row, its first and last line."""
+    found = []
+    for file, part in groupby(pieces, key=lambda piece: piece.file):
+        lines = list(part)
+        first, last = min(piece.first for piece in lines), max(piece.last for piece in lines)
+        found.append({"file": unquoted(file), "first": first, "last": last, "rows": sum(piece.rows for piece in lines)})
+    return found
 
 
 def _quarantined(row: SetAside, text: bytes | None) -> dict[str, object]:

@@ -38,14 +38,6 @@ class Window:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Committed files that are told together; ``name`` goes into the fact ids."""
-
-    name: str
-    files: tuple[str, ...]
-
-
 class Journal:
     """The journal of one node; its job is the only writer. Thread-safe."""
 
@@ -61,7 +53,6 @@ class Journal:
         self.open_epochs: dict[str, EpochEntry] = {}
         self.open_runs: list[str] = []
         self.told: set[str] = set()
-        self.batch: Batch | None = None
         self.unwindowed: list[str] = []
         self.open_windows: dict[str, Window] = {}
         try:
@@ -92,13 +83,10 @@ class Journal:
         """Remember that its closing was told."""
         self._write({"closed": epoch})
 
-    def batch_began(self, batch: Batch) -> None:
-        """Remember, durably, which files are told together, before any of their facts is told."""
-        self._write({"batch": [batch.name, list(batch.files)]}, durable=True)
-
-    def batch_told(self, batch: Batch) -> None:
-        """Remember that the facts of a batch's files are durable."""
-        self._write({"batched": batch.name})
+    def files_told(self, files: Sequence[str]) -> None:
+        """Remember files whose facts are durable."""
+        if files:
+            self._write({"told": list(files)})
 
     def window_began(self, window: Window) -> None:
         """Remember, durably, which files a window holds, before any of its facts is told."""
@@ -130,15 +118,6 @@ class Journal:
     def _unwritable(self, reason: str | None) -> IonError:
         return IonError("journal-unusable", f"cannot write {self._path.name}: {reason}", "free disk space")
 
-    def _told(self, value: str | list[str]) -> None:
-        """Take in that a batch was told, or, as older journals say it, some files."""
-        files: Sequence[str] = () if isinstance(value, str) else value
-        if isinstance(value, str) and self.batch is not None and self.batch.name == value:
-            files, self.batch = self.batch.files, None
-        fresh = [name for name in files if name not in self.told]
-        self.told.update(fresh)
-        self.unwindowed.extend(fresh)
-
     def _lines(self) -> Iterable[dict[str, object]]:
         if not self._path.exists():
             return
@@ -161,10 +140,10 @@ class Journal:
                 self.epochs[epoch] = self.open_epochs[epoch] = EpochEntry(epoch, run, model, subtask)
             case "closed", str():
                 self.open_epochs.pop(value, None)
-            case "batch", [str() as name, list() as files]:
-                self.batch = Batch(name, tuple(files))
-            case "batched" | "told", str() | list():
-                self._told(value)
+            case "told", list():
+                fresh = [name for name in value if name not in self.told]
+                self.told.update(fresh)
+                self.unwindowed.extend(fresh)
             case "window", [str() as name, list() as files]:
                 self.open_windows[name] = Window(name, tuple(files))
                 gone = set(files)

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from itertools import chain, groupby, pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from resources.flink.checkpoints import newest_restore_point
 from resources.flink.columns import read_predictions
 from resources.flink.committed import CommittedFiles
 from resources.flink.inputs import InputRows, ScoredInputs
-from resources.flink.journal import Batch, EpochEntry, Journal, Window
+from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.lock import is_locked, take_lock
 from resources.flink.output_files import OutputFiles
 from resources.flink.rows import Prediction, Unscorable, parse_patient, quoted, unquoted
@@ -69,8 +69,9 @@ def row(seq: int, epoch: str = EPOCH, file: str = "a.csv", line: int = 1, model:
 def test_a_range_ends_where_the_sequence_jumps_or_the_epoch_changes() -> None:
     other = EPOCH.replace("0", "1")
     read = read_predictions("".join([row(3), row(4), row(6), row(0, other), row(1, other)]).encode())
-    assert [part.seq.tolist() for part in read.ranges()] == [[3, 4], [6], [0, 1]]
-    assert [part.epoch for part in read.ranges()] == [EPOCH, EPOCH, other]
+    assert [part.seq.tolist() for part, _ in read.ranges()] == [[3, 4], [6], [0, 1]]
+    assert [part.epoch for part, _ in read.ranges()] == [EPOCH, EPOCH, other]
+    assert [part.seq.tolist() for part, _ in read.ranges([0, 1, 3, 5])] == [[3], [4], [6], [0, 1]]
     assert read_predictions(b"").ranges() == []
 
 
@@ -109,13 +110,12 @@ def test_predictions_are_read_back_as_written_whole_and_by_columns(rows: list[Pr
     assert [(each.seq, each.line, each.us) for each in rows] == list(columns)
     assert [score.hex() for score in read.score.tolist()] == [each.score.hex() for each in rows]
     assert [read.label[index] for index in range(len(rows))] == [each.label for each in rows]
-    assert [part.model for part in read.ranges()] == [part[0].model for part in map(list, read.ranges())]
-    sources = [(source.file, source.first, source.last, source.rows) for source in read.sources()]
-    by_file = [(file, [each.line for each in part]) for file, part in groupby(rows, key=lambda each: each.file)]
-    assert sources == [(file, min(lines), max(lines), len(lines)) for file, lines in by_file]
+    assert [part.model for part, _ in read.ranges()] == [next(iter(part)).model for part, _ in read.ranges()]
     lines = [(piece.file, line) for piece in read.pieces() for line in range(piece.first, piece.last + 1)]
     assert lines == [(each.file, each.line) for each in rows]
-    parts = [list(part) for part in read.ranges()]
+    for part, pieces in read.ranges():
+        assert pieces == part.pieces()
+    parts = [list(part) for part, _ in read.ranges()]
     assert list(chain(*parts)) == rows
     follows = [(a.epoch, a.model, a.seq + 1) == (b.epoch, b.model, b.seq) for part in parts for a, b in pairwise(part)]
     broken = [
@@ -205,17 +205,13 @@ def test_the_journal_reads_back_what_it_wrote_and_drops_a_torn_last_line(tmp_pat
     journal = Journal(path)
     journal.run_started("r")
     journal.epoch_opened(EpochEntry("e", "r", "m", 0))
-    batch = Batch("n", ("a", "b", "c"))
-    journal.batch_began(batch)
-    assert Journal(path).batch == batch
-    journal.batch_told(batch)
+    journal.files_told(["a", "b", "c"])
     journal.window_began(Window("w", ("a", "b")))
     journal.close()
     with path.open("ab") as file:
-        file.write(b'{"told": ["d"]}\n{"batch": ["d"')
+        file.write(b'{"told": ["d"')
     again = Journal(path)
-    assert (again.open_runs, list(again.open_epochs), again.unwindowed) == (["r"], ["e"], ["c", "d"])
-    assert again.batch is None
+    assert (again.open_runs, list(again.open_epochs), again.unwindowed) == (["r"], ["e"], ["c"])
     assert again.open_windows == {"w": Window("w", ("a", "b"))}
     again.window_told("w")
     again.epoch_closed("e")
