@@ -34,10 +34,12 @@ class Histogram:
         if bounds.ndim != 1 or len(bounds) < 2 or not _rising(bounds):  # noqa: PLR2004 - one bin needs two edges
             raise IonError("bad-histogram", "histogram edges must be at least two rising finite numbers")
         data = np.asarray(values, dtype=float).ravel()
-        data = data[~np.isnan(data)]
-        counts, _ = np.histogram(data, bounds)
-        below, above = int((data < bounds[0]).sum()), int((data > bounds[-1]).sum())
-        return cls(tuple(map(float, bounds)), tuple(map(int, counts)), below, above)
+        # NaN sorts after everything, so it falls behind the last edge, as what equals that edge does.
+        found = np.bincount(np.searchsorted(bounds, data, side="right"), minlength=len(bounds) + 1).tolist()
+        last, unknown = int((data == bounds[-1]).sum()), int(np.isnan(data).sum())
+        below, *counts, above = found
+        counts[-1] += last
+        return cls(tuple(bounds.tolist()), tuple(counts), below, above - last - unknown)
 
     @classmethod
     def spanning(cls, values: np.ndarray, bins: int = 20) -> Histogram:

@@ -9,6 +9,7 @@ from ion.audit.agents import Agents
 from ion.audit.anchors import anchor_problems, find_anchors
 from ion.audit.bodies import body_problems
 from ion.audit.index import contradiction, misfiled, projection_problems
+from ion.audit.leaves import Leaves
 from ion.audit.pointers import pointer_problems
 from ion.audit.signatures import signature_problems
 from ion.errors import IonError
@@ -40,7 +41,7 @@ _NOT_LOOKED_AT_AGAIN = (
     SignaturesRecorded,
     StatisticsRecorded,
 )
-"""Facts of which there may be very many and that name neither bytes nor anything signed: they are not kept."""
+"""Facts of which there may be very many, and that name no file and nothing signed: they are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def verify(store: GovernanceStore, home: Home, against: Mapping[str, bytes] | No
     problems += agents.problems()
     problems += signature_problems(home, reading.kept)
     problems += body_problems(store, home, reading.kept)
+    problems += reading.leaves.problems(store, fresh.seen)
     problems += pointer_problems(home, reading.kept)
     return Audit(walk.count, head.link.hex(), walk.root.hex(), len(anchors.found), tuple(problems))
 
@@ -111,6 +113,7 @@ class _Reading:
     def __init__(self, walk: Walk, agents: Agents, fresh: Refold) -> None:
         self.problems: list[Problem] = []
         self.kept: list[tuple[int, Record]] = []
+        self.leaves = Leaves()
         self.foldable = True
         self._unsound: set[int] = set()
         self._walk = walk
@@ -141,6 +144,8 @@ class _Reading:
                 self._unsound.add(position)
             new.add(record.id)
             self._agents.see(position, record)
+            if first and isinstance(record.fact, StatisticsRecorded):
+                self.leaves.see(position, record.id, record.fact)
             records.append((position, record))
         self.kept += [item for item in records if not isinstance(item[1].fact, _NOT_LOOKED_AT_AGAIN)]
         if self.foldable:

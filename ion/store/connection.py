@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import Pool
 
-FORMAT = "dagster-ion/2"
+FORMAT = "dagster-ion/3"
 _CONNECT_SECONDS = 10
 _WAL_ATTEMPTS = 100
 _abandoned: list[Pool] = []

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ion.agent import Histogram
+from ion.agent.statistics import statistics_fact
 from ion.errors import IonError
-from ion.facts import GapNoted, SignaturesRecorded, StatisticsRecorded
+from ion.facts import GapNoted, SignaturesRecorded
 from ion.ids import observed_id
+from ion.points import Points
 from resources.flink.bins import PREDICTION, ModelBins, has_bins, model_bins
 
 if TYPE_CHECKING:
@@ -74,12 +76,8 @@ class WindowFacts:
         self._statistics(window, rows, scores, positives)
         inputs: dict[str, object] = {}
         if rows.inputs:
-            matrix = _matrix(rows.inputs, len(bins.features))
-            inputs = {
-                name: _counted(matrix[:, column], bins.edges[name])
-                for column, name in enumerate(bins.features)
-                if name in bins.edges
-            }
+            columns = zip(bins.features, _columns(rows.inputs, len(bins.features)), strict=True)
+            inputs = {name: _counted(column, bins.edges[name]) for name, column in columns if name in bins.edges}
         self._client.emit(
             SignaturesRecorded(
                 run=rows.entry.run,
@@ -96,7 +94,7 @@ class WindowFacts:
         import numpy as np
 
         whole = len(scores) - len(scores) % _POINT_ROWS
-        series: dict[str, list[float]] = {
+        series: dict[str, list[NDArray[np.float64]]] = {
             name: [] for name in ("predictions", "mean_score", "positive_rate", "score_p05", "score_p95")
         }
         for part, width in ((slice(whole), _POINT_ROWS), (slice(whole, None), len(scores) - whole)):
@@ -104,17 +102,14 @@ class WindowFacts:
                 continue
             said, positive = scores[part].reshape(-1, width), positives[part].reshape(-1, width)
             low, high = np.quantile(said, (0.05, 0.95), axis=1)
-            columns = ([width] * len(said), said.mean(axis=1), positive.mean(axis=1), low, high)
-            for points, values in zip(series.values(), columns, strict=True):
-                points.extend(map(float, values))
-        times = [
-            rows.times[min(end, rows.count) - 1] for end in range(_POINT_ROWS, rows.count + _POINT_ROWS, _POINT_ROWS)
-        ]
-        for name, points in series.items():
-            self._client.emit(
-                StatisticsRecorded(run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch),
-                fact_id=observed_id("flink statistic", window, rows.entry.epoch, name),
-            )
+            columns = (np.full(len(said), float(width)), said.mean(axis=1), positive.mean(axis=1), low, high)
+            for values, column in zip(series.values(), columns, strict=True):
+                values.append(column)
+        ends = [*range(_POINT_ROWS, rows.count, _POINT_ROWS), rows.count]
+        stamps = np.array([rows.times[end - 1] for end in ends], np.int64)
+        points = {name: Points(stamps, np.concatenate(values)) for name, values in series.items()}
+        fact, block = statistics_fact(rows.entry.run, rows.entry.epoch, points)
+        self._client.emit(fact, block=block, fact_id=observed_id("flink statistics", window, rows.entry.epoch))
 
     def _gap(self, window: str, rows: EpochRows, what: str, count: int, reason: str) -> None:
         self._client.emit(
@@ -136,9 +131,22 @@ def _counted(values: NDArray[np.float64], edges: Sequence[float]) -> dict[str, o
     }  # fmt: skip
 
 
-def _matrix(rows: list[bytes], columns: int) -> NDArray[np.float64]:
-    """Return n by ``columns`` numbers, parsed as the scorer did."""
+def _columns(rows: list[bytes], count: int) -> list[NDArray[np.float64]]:
+    """Return ``count`` columns of numbers, as the scorer read them."""
     import numpy as np
+    import pyarrow as pa
+    from pyarrow import csv
 
-    numbers = map(float, b",".join(rows).decode().split(","))
-    return np.fromiter(numbers, float, len(rows) * columns).reshape(len(rows), columns)
+    names = [str(number) for number in range(count)]
+    try:
+        table = csv.read_csv(
+            pa.py_buffer(b"\n".join(rows)),
+            csv.ReadOptions(use_threads=False, column_names=names),
+            csv.ParseOptions(quote_char=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[]),
+            pa.system_memory_pool(),
+        )
+        return [column.to_numpy() for column in table.columns]
+    except ValueError:  # a number that Python takes and Arrow does not, such as +1
+        numbers = map(float, b",".join(rows).decode().split(","))
+        return list(np.fromiter(numbers, float, len(rows) * count).reshape(len(rows), count).T)
