@@ -6,6 +6,7 @@ random. Format: docs/spec/captures.md.
 
 from __future__ import annotations
 
+import binascii
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ALPHABET = b"0123456789.,-+e\n"
-_NONE = 0xFF
-_CODES = bytes(ALPHABET.index(each) if each in ALPHABET else _NONE for each in range(256))
-_PAIRS = np.array([(first, second) for first in ALPHABET for second in ALPHABET], np.uint8)
-_END = b"\n"
-_STEP = 1 << 15
-"""Bytes at a time: even, and so few that what is computed in between stays in the processor's cache."""
+_DIGITS = b"0123456789abcdef"
+_OTHER = b"x"
+_TO_DIGITS = bytes(_DIGITS[ALPHABET.index(each)] if each in ALPHABET else _OTHER[0] for each in range(256))
+_FROM_DIGITS = bytes.maketrans(_DIGITS, ALPHABET)
 
 
 def pack(inputs: bytes, scores: NDArray[np.float64]) -> bytes:
@@ -29,14 +28,11 @@ def pack(inputs: bytes, scores: NDArray[np.float64]) -> bytes:
 
     Empty when the text has characters beyond the sixteen; then it must be kept in another way.
     """
-    pieces = [scores.astype("<f8").tobytes()]
-    for start in range(0, len(inputs), _STEP):
-        codes = inputs[start : start + _STEP].translate(_CODES)
-        if _NONE in codes:
-            return b""
-        pairs = np.frombuffer(codes if len(codes) % 2 == 0 else codes + bytes([ALPHABET.index(_END)]), "<u2")
-        pieces.append(((pairs << 4) | (pairs >> 8)).astype(np.uint8).tobytes())
-    return b"".join(pieces)
+    digits = (inputs if len(inputs) % 2 == 0 else inputs + b"\n").translate(_TO_DIGITS)
+    try:
+        return scores.astype("<f8").tobytes() + binascii.unhexlify(digits)
+    except binascii.Error:
+        return b""
 
 
 def unpack(packed: bytes, rows: int) -> list[bytes]:
@@ -46,7 +42,7 @@ def unpack(packed: bytes, rows: int) -> list[bytes]:
         IonError: ``bad-capture`` when it does not hold so many rows.
     """
     scores = np.frombuffer(packed[: 8 * rows], "<f8")
-    lines = _PAIRS[np.frombuffer(packed, np.uint8, offset=8 * rows)].tobytes().split(_END)
+    lines = binascii.hexlify(packed[8 * rows :]).translate(_FROM_DIGITS).split(b"\n")
     if len(lines) == rows + 1 and not lines[-1]:  # an odd number of characters was filled up
         lines.pop()
     if len(lines) != rows or len(scores) != rows:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ion.canonical import digest_bytes
 from resources.flink.columns import Predictions, Source, read_predictions
+from resources.flink.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,7 @@ class OutputFile:
         Raises:
             OSError: it is not there, or cannot be read.
         """
-        with open(f"{root}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - every second
-            data = file.read()
+        data = read_file(f"{root}/{name}")
         return cls(name, digest_bytes(data), data)
 
 

@@ -156,8 +156,6 @@ def read_predictions(data: bytes) -> Predictions:
         csv.ReadOptions(use_threads=False, column_names=FIELDS, block_size=len(data) + 1),
         csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
         csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[]),
-        # Arrow's own pool gives memory back within a second, and asking for it again costs as much as parsing.
-        pa.system_memory_pool(),
     )
     columns = {name: table.column(name).combine_chunks() for name in kinds}
     seq, line, us = (columns[name].to_numpy() for name in _NUMBERS)

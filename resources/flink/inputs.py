@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from resources.flink.reading import read_file
 from resources.flink.rows import unquoted
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class InputRows:
         if data is not None:
             return data
         try:
-            path = f"{self._inbox}/{unquoted(name) if '%' in name else name}"
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - ten times a second
-                data = file.read()
+            data = read_file(f"{self._inbox}/{unquoted(name) if '%' in name else name}")
         except OSError:
             return b""
         self._files[name] = data

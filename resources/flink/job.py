@@ -31,6 +31,7 @@ from resources.flink.checkpoints import discard_old, newest_restore_point
 from resources.flink.committed import CommittedFiles
 from resources.flink.journal import Journal
 from resources.flink.lock import hold_lock
+from resources.flink.reading import keep_freed_memory
 from resources.flink.sealing import RowKeys
 from resources.flink.serving import ProcessServing, share
 from resources.flink.settings import JobSettings
@@ -228,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"a job of {settings.node} is running already\n")
         return ALREADY_RUNNING
     try:
+        keep_freed_memory()
         prepare_environment(settings)
         discard_old(folders)
         return StreamingJob(settings, stopping).execute()

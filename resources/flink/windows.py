@@ -144,7 +144,6 @@ def _columns(rows: list[bytes], count: int) -> list[NDArray[np.float64]]:
             csv.ReadOptions(use_threads=False, column_names=names),
             csv.ParseOptions(quote_char=False),
             csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[]),
-            pa.system_memory_pool(),
         )
         return [column.to_numpy() for column in table.columns]
     except ValueError:  # a number that Python takes and Arrow does not, such as +1
