@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ion.agent.capture_keys import KeyReceiver, hand_over_keys
@@ -19,6 +18,7 @@ from ion.errors import IonError
 from ion.facts import AlertRaised, GapNoted, StatisticsRecorded
 from ion.ids import new_id, observed_id
 from ion.records import Record, read_record, write_record
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,10 +16,10 @@ import hashlib
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

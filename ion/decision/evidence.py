@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from ion.canonical import digest_json
 from ion.errors import IonError
 from ion.evidence.quorum import standing
 from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd
