@@ -9,8 +9,10 @@ No fact holds a path of a host or a raw row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
+
+from ion.values import dataclass
 
 Object = Mapping[str, object]
 
