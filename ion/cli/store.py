@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ion.cli.answering import console, did_not_hold, json_option, opened, print_json
+from ion.cli.keeping import migrate
 
 
 @click.group(name="store")
@@ -60,3 +61,6 @@ def ship(*, as_json: bool) -> None:
     else:
         open_now = f"; {len(waiting)} agents are at work" if waiting else ""
         console().print(f"everything spooled is shipped: the store holds {facts} facts{open_now}")
+
+
+command.add_command(migrate.command)
