@@ -22,6 +22,7 @@ from ion.store.ledger import StoredLedger
 from ion.store.projections import fold
 from ion.store.reading import Appended, Candidate, Current, Head, Reader
 from ion.store.refold import Refold
+from ion.store.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,6 +118,11 @@ class GovernanceStore:
     def ledger(self) -> StoredLedger:
         """The facts as a ledger: entries in order, and their Merkle tree."""
         return StoredLedger(self._engine)
+
+    @property
+    def retention(self) -> Retention:
+        """What removes bodies for their age, and knows which went so."""
+        return Retention(self._engine, self._clock)
 
     def refold(self) -> Refold:
         """Return an empty fold to compare the projections with."""

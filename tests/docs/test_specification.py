@@ -160,3 +160,13 @@ def test_a_person_is_tagged_as_specified(docs: Path) -> None:
 
     told = dict(line.split() for line in vector(docs / "spec" / "captures.md", "tag").splitlines())
     assert SubjectTags(bytes.fromhex(told["pepper"])).tag(told["node"], told["identifier"]) == told["tag"]
+
+
+def test_the_listing_of_a_retention_is_written_as_specified(docs: Path) -> None:
+    from ion.canonical import digest_bytes
+    from ion.store.listing import write_listing
+
+    page = docs / "spec" / "retention.md"
+    told = vector(page, "listing").encode()
+    assert write_listing("captures", [15, 12]) == told
+    assert f"`{digest_bytes(told)}`" in page.read_text("utf-8")
