@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ion.cli.answering import console, did_not_hold, json_option, opened, print_json
-from ion.cli.keeping import migrate
+from ion.cli.keeping import backup, migrate, restore
 
 
 @click.group(name="store")
@@ -64,3 +64,5 @@ def ship(*, as_json: bool) -> None:
 
 
 command.add_command(migrate.command)
+command.add_command(backup.command)
+command.add_command(restore.command)

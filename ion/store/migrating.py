@@ -52,8 +52,6 @@ def is_there(engine: Engine) -> bool:
 
 
 def _migrate(engine: Engine) -> Migrated:
-    from alembic import command
-
     with writing(engine, any_format=True) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})")
@@ -63,9 +61,16 @@ def _migrate(engine: Engine) -> Migrated:
         if not number or number > number_of(FORMAT):
             raise refusal(engine.url, before)
         _stamp(connection, str(number))
-        command.upgrade(alembic_config(connection), "head")
+        upgrade(connection, "head")
         connection.execute(update(schema.meta).where(schema.meta.c.name == "format").values(value=FORMAT))
     return Migrated(before, FORMAT)
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Run the migrations up to a revision (``head``: all) in an open transaction."""
+    from alembic import command
+
+    command.upgrade(alembic_config(connection), revision)
 
 
 def alembic_config(connection: Connection) -> Config:
