@@ -13,7 +13,7 @@ from ion.audit import verify
 from ion.audit.checkpoints import Checkpoints
 from ion.audit.proving import newest_checkpoint, prove
 from ion.evidence import TrustRoot, founded_trust, load_signer
-from ion.facts import CheckEvaluated, ComponentRan, ParamRecorded, StatisticsRecorded
+from ion.facts import CheckEvaluated, ComponentRan, ParamRecorded, TrialRecorded
 from ion.ledger import Checkpoint, Proof, SignedCheckpoint, Walk, inclusion_proof, leaf_hash, sign_checkpoint
 from ion.ledger.merkle import Tree
 from ion.store import open_store
@@ -80,7 +80,7 @@ def _record(number: int) -> Record:
     results = [{"expectation": "expect_column_values_to_be_between", "column": "mean_radius", "success": True}]
     facts: tuple[Fact, ...] = (
         ParamRecorded(run=run, name="regularization", value=number / 7, component="model"),
-        StatisticsRecorded(run=run, series="loss", times=[number, number + 1], values=[0.5, number / 3]),
+        TrialRecorded(run=run, params={"depth": number}, metrics={"loss": 0.5, "auc": number / 3}, selected=False),
         CheckEvaluated(run=run, asset="a/b", name="c", dataset=dataset, passed=True, severity="ERROR", results=results),
         ComponentRan(run=run, component="features", component_kind="asset", details={"rows": number}),
     )

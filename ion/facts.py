@@ -139,13 +139,16 @@ class TrialRecorded(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsRecorded(Fact):
-    """Points of one time series of a node run: equally long ``times`` (µs) and ``values``."""
+    """Points of time series of a node run, told together; the points themselves travel beside the fact.
+
+    ``series`` is [{name, n, first, last}]: how many, and the times (µs) of the first and the last. ``digest`` is
+    that of the points, as docs/spec/points.md says.
+    """
 
     SUBJECTS = ("run", "epoch")
     run: str
-    series: str
-    times: Sequence[int]
-    values: Sequence[float]
+    series: Sequence[Object]
+    digest: str
     epoch: str = ""
 
 
@@ -601,6 +604,21 @@ class RetentionApplied(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticsCompacted(Fact):
+    """The stored points of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
+
+    ``digest`` is that of the sealed rows' digests, in the order of series, epoch and first leaf.
+    """
+
+    SUBJECTS = ("run",)
+    run: str
+    rows: int
+    sealed: int
+    points: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSigned(Fact):
     """The first ``size`` records had the Merkle tree hash ``root``; ``note`` is the signed checkpoint."""
 
@@ -668,6 +686,7 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     CaptureErased,
     RetentionApplied,
     CheckpointSigned,
+    StatisticsCompacted,
     MirrorUpdated,
     DagsterReported,
 )

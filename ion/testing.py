@@ -18,14 +18,24 @@ from ion.agent import Client, Histogram, Model
 from ion.agent.code import code_state
 from ion.canonical import digest_bytes
 from ion.clock import Stamp, now_us
+from ion.errors import IonError
 from ion.evidence import ArtifactStore, EvidenceReference, TrustRoot, founded_trust, load_signer, load_trust, trust_file
 from ion.evidence.files import write_atomic
 from ion.evidence.grounds import PROVENANCE
 from ion.evidence.keys import create_key
 from ion.evidence.provenance import ProvenanceStatement, sign_provenance
-from ion.facts import DecisionMade, EpochClosed, EpochOpened, Fact, InputsCaptured, PredictionsCommitted
+from ion.facts import (
+    DecisionMade,
+    EpochClosed,
+    EpochOpened,
+    Fact,
+    InputsCaptured,
+    PredictionsCommitted,
+    StatisticsRecorded,
+)
 from ion.home import Home
 from ion.ids import PredictionId, new_id
+from ion.points import Points, leaf_digest, read_block, read_column
 from ion.records import Record, write_record
 
 if TYPE_CHECKING:
@@ -111,7 +121,7 @@ class MemoryReceiver:
         return None
 
     def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> object:
-        """Take records not yet known, and blocks whose digest is right.
+        """Take records not yet known, and blocks whose digest is right, be it of bytes or of points.
 
         Raises:
             ConnectionError: while ``down``.
@@ -119,7 +129,7 @@ class MemoryReceiver:
         if self.down:
             raise ConnectionError("the store is down")
         for digest, body in (blocks or {}).items():
-            if digest_bytes(body) == digest:
+            if digest_bytes(body) == digest or _points_digest(body) == digest:
                 self.blocks[digest] = body
         known = {(record.agent, record.seq): record.raw for record in self.records}
         for record in records:
@@ -129,6 +139,14 @@ class MemoryReceiver:
                 self.records.append(record)
         return None
 
+    def points(self) -> dict[str, Points]:
+        """Return the points of every series, of all runs, in the order told."""
+        found: dict[str, list[Points]] = {}
+        for fact in self.facts(StatisticsRecorded):
+            for row, column in zip(fact.series, read_block(self.blocks[fact.digest]), strict=True):
+                found.setdefault(str(row["name"]), []).append(read_column(column))
+        return {name: Points.joined(parts) for name, parts in found.items()}
+
     def facts(self, kind: type[F]) -> list[F]:
         """Return the facts of a kind in order, each fact id once."""
         found: dict[str, F] = {}
@@ -136,6 +154,13 @@ class MemoryReceiver:
             if isinstance(record.fact, kind):
                 found.setdefault(record.id, record.fact)
         return list(found.values())
+
+
+def _points_digest(body: bytes) -> str:
+    try:
+        return leaf_digest(read_column(column).digest() for column in read_block(body))
+    except IonError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from ion.dagster.checkpoints import checkpoint_spec
 from sensors.checkpoint import checkpoint
+from sensors.compaction import compaction
 from sensors.deployment import deployment
 from sensors.mirror import mlflow_mirror
 from sensors.mirror_watch import mlflow_watch
@@ -17,5 +18,5 @@ from sensors.review import review
 defs = dg.Definitions(
     assets=[checkpoint_spec],
     jobs=[review],
-    sensors=[promotion, deployment, observation, checkpoint, mlflow_mirror, mlflow_watch, notification],
+    sensors=[promotion, deployment, observation, checkpoint, compaction, mlflow_mirror, mlflow_watch, notification],
 )

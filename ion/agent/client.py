@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from ion.agent.receiver import StoreReceiver
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from ion.home import Home
 
 _FLUSH_SECONDS = 0.05
+_STATISTICS_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
 class Client:
-    """One agent: spools facts, flushes within 50 ms, and ships them when given a receiver.
+    """One agent: spools facts, flushes them within 50 ms, statistics within a second; ships them when given a receiver.
 
     Raises:
         IonError: ``home-unusable``, ``spool-unusable`` or ``bad-agent-name``.
@@ -68,7 +69,8 @@ class Client:
         self._open_spool()
         self._stopping = threading.Event()
         self._wakes: SimpleQueue[None] = SimpleQueue()
-        self.asleep = False
+        self.asleep = self.idle = False
+        self._packed = 0.0
         self._thread = threading.Thread(target=self._work, name="ion-agent", daemon=True)
         self._thread.start()
 
@@ -93,8 +95,7 @@ class Client:
         ``fact_id`` (`ion.ids.observed_id`) when the same thing may be told twice.
 
         Raises:
-            IonError: ``not-canonical``, ``bad-fact``, ``fact-too-large``, ``spool-unusable``,
-                ``client-closed``.
+            IonError: ``not-canonical``, ``bad-fact``, ``fact-too-large``, ``spool-unusable``, ``client-closed``.
         """
         with self.lock:
             if self._closed:
@@ -113,7 +114,7 @@ class Client:
 
     def wake(self) -> None:
         """Tell the sleeping agent that there is something to flush; safe in a signal handler."""
-        self.asleep = False
+        self.asleep = self.idle = False
         self._wakes.put(None)
 
     def node_run(
@@ -153,26 +154,38 @@ class Client:
         Raises:
             IonError: ``spool-unusable``; statistics not yet spooled stay in memory.
         """
+        self._flush(pack=True)
+
+    def _flush(self, *, pack: bool) -> None:
         with self.lock:
             if self._closed or os.getpid() != self._pid:
                 return
             self._check_place()
-            ended = list(self._ended)
-            for run in [*self._runs, *ended]:
-                run.pack_statistics()
-            self._ended = [run for run in self._ended if run not in ended or run.has_points]
+            if pack:
+                self._pack()
             if self._dirty:
                 self._spool.sync()
                 self._dirty = False
                 self._waiting = self._receiver is not None
+
+    def _pack(self) -> None:
+        """Spool the points that wait in memory."""
+        ended = list(self._ended)
+        for run in [*self._runs, *ended]:
+            run.pack_statistics()
+        self._ended = [run for run in self._ended if run not in ended or run.has_points]
+        self._packed = time.monotonic()
 
     def ship(self) -> bool:
         """Flush and carry the spool to the receiver now; False when that must wait.
 
         Never raises: `last_trouble` says why something waits.
         """
+        return self._flush_and_ship(pack=True)
+
+    def _flush_and_ship(self, *, pack: bool) -> bool:
         try:
-            self.flush()
+            self._flush(pack=pack)
             shipped = self._ship()
         except Exception as error:  # noqa: BLE001 - any trouble of disk or store waits in memory or spool
             self.last_trouble = str(error)
@@ -234,21 +247,27 @@ class Client:
             self._sleep()
             if self._stopping.wait(_FLUSH_SECONDS):  # what is told together becomes durable together
                 return
+            pack = time.monotonic() >= self._packed + _STATISTICS_SECONDS
             if time.monotonic() < due:  # the store is away: facts become durable as often as ever
                 with suppress(IonError, OSError):
-                    self.flush()
+                    self._flush(pack=pack)
                 continue
-            done = self.ship()
+            done = self._flush_and_ship(pack=pack)
             behind = self._receiver is not None and not done
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS) if behind else _FLUSH_SECONDS
             due = time.monotonic() + wait if behind else 0.0
 
     def _sleep(self) -> None:
-        """Return when something is told, at once when something waits already."""
-        self.asleep = True  # before looking: whatever is told from here on wakes
-        if not (self._dirty or self._waiting or any(run.has_points for run in [*self._runs, *self._ended])):
-            self._wakes.get()
-        self.asleep = False
+        """Return when a fact is told, at once when one waits already, and when waiting statistics are due."""
+        self.asleep = self.idle = True  # before looking: whatever is told from here on wakes
+        if not (self._dirty or self._waiting):
+            if any(run.has_points for run in [*self._runs, *self._ended]):
+                self.idle = False  # further points change nothing
+                with suppress(Empty):
+                    self._wakes.get(timeout=max(0.0, self._packed + _STATISTICS_SECONDS - time.monotonic()))
+            else:
+                self._wakes.get()
+        self.asleep = self.idle = False
 
     def forget(self, run: NodeRun) -> None:
         """Stop packing statistics of an ended run, after what other threads are just adding."""
@@ -264,7 +283,7 @@ class Client:
         if isinstance(self._receiver, StoreReceiver):
             self._receiver.after_fork()
         self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
-        self._dirty = self._waiting = self.asleep = False
+        self._dirty = self._waiting = self.asleep = self.idle = False
         self._wakes = SimpleQueue()
         for run in [*self._runs, *self._ended]:
             run.drop_points()  # the parent has them too, and tells them

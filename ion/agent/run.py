@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections import deque
-from math import isfinite
 from typing import TYPE_CHECKING, Self
 
 from ion.agent.dataset import (
@@ -16,7 +15,8 @@ from ion.agent.dataset import (
     dataset_schema,
     dataset_table,
 )
-from ion.clock import now_us
+from ion.agent.statistics import Waiting, finite, leaves, statistics_fact
+from ion.clock import now_s
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.facts import (
@@ -32,7 +32,6 @@ from ion.facts import (
     NodeRunStarted,
     ParamRecorded,
     SignatureRecorded,
-    StatisticsRecorded,
     TrialRecorded,
 )
 from ion.ids import checked_node, new_id, observed_id
@@ -42,13 +41,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from ion.agent.client import Client
     from ion.agent.histogram import Histogram
     from ion.agent.model import Model
+    from ion.agent.statistics import Column
     from ion.facts import Fact
-
-_POINTS_PER_FACT = 100_000
 
 
 class NodeRun:
@@ -76,7 +75,8 @@ class NodeRun:
         self.code = dict(code or {})
         self.inputs: dict[str, str] = {}
         self.status = ""
-        self._points: deque[tuple[str, str, int, float]] = deque()
+        self._waiting = Waiting()
+        self._single = self._waiting.single
         self.emit(
             NodeRunStarted(
                 run=self.id,
@@ -101,54 +101,73 @@ class NodeRun:
         self.emit(ParamRecorded(run=self.id, name=name, value=value, component=component))
 
     def stat(self, series: str, value: float, *, epoch: str = "") -> None:
-        """Add one point to a time series; kept in memory until the next flush (50 ms).
+        """Add one point to a time series, at this moment; kept in memory until the next flush (a second).
 
         Raises:
             IonError: ``run-ended``.
         """
         if self.status:
-            raise IonError("run-ended", f"the run {self.id} has ended; it has no further statistics")
-        self._points.append((series, epoch, now_us(), float(value)))
-        if self.client.asleep:
+            raise self._ended()
+        try:
+            points = self._single[series, epoch]
+        except KeyError:
+            points = self._single.setdefault((series, epoch), deque())
+        points.append((now_s(), float(value)))
+        if self.client.idle:
             self.client.wake()
+
+    def stats_many(self, series: str, values: ArrayLike, times: ArrayLike | None = None, *, epoch: str = "") -> None:
+        """Add points to a time series: ``values`` and, in µs UTC, ``times`` (by default this moment for all).
+
+        Raises:
+            IonError: ``run-ended``, ``bad-statistic``.
+        """
+        if self.status:
+            raise self._ended()
+        self._waiting.add_many(series, epoch, values, times)
+        if self.client.idle:
+            self.client.wake()
+
+    def _ended(self) -> IonError:
+        return IonError("run-ended", f"the run {self.id} has ended; it has no further statistics")
 
     @property
     def has_points(self) -> bool:
         """Whether statistics wait to be packed."""
-        return bool(self._points)
+        return bool(self._waiting)
 
     def pack_statistics(self) -> None:
-        """Spool the waiting points, one fact per series. Non-finite points become a gap.
+        """Spool the waiting points, as few facts as may be. Non-finite points become a gap.
 
         Raises:
             IonError: ``spool-unusable``; the points not yet spooled wait for the next time.
         """
         with self.client.lock:  # two threads would each take some points, and find none where one was
-            grouped: dict[tuple[str, str, bool], list[tuple[int, float]]] = {}
-            for _ in range(len(self._points)):
-                series, epoch, us, value = self._points.popleft()
-                grouped.setdefault((series, epoch, isfinite(value)), []).append((us, value))
+            waiting = self._waiting.take()
+            told = 0
             try:
-                while grouped:
-                    name = next(iter(grouped))
-                    self._spool_points(*name, grouped[name])
-                    del grouped[name]
+                columns = []
+                for column in waiting:
+                    kept, lost = finite(column)
+                    if lost:
+                        self.gap(f"statistic {column.series}", lost, "the value was not finite")
+                    columns.append(kept)
+                waiting = columns
+                parts = list(leaves(waiting))
+                waiting = [column for part in parts for column in part]
+                for part in parts:
+                    self._spool(part)
+                    told += len(part)
             finally:
-                for (series, epoch, _), points in grouped.items():
-                    self._points.extendleft((series, epoch, us, value) for us, value in reversed(points))
+                self._waiting.give_back(waiting[told:])
 
-    def _spool_points(self, series: str, epoch: str, finite: bool, points: list[tuple[int, float]]) -> None:  # noqa: FBT001
-        if not finite:
-            self.gap(f"statistic {series}", len(points), "the value was not finite")
-            return
-        for first in range(0, len(points), _POINTS_PER_FACT):
-            part = points[first : first + _POINTS_PER_FACT]
-            times, values = [us for us, _ in part], [value for _, value in part]
-            self.emit(StatisticsRecorded(run=self.id, series=series, epoch=epoch, times=times, values=values))
+    def _spool(self, part: Sequence[Column]) -> None:
+        fact, block = statistics_fact(self.id, part[0].epoch, {column.series: column.points for column in part})
+        self.emit(fact, block=block)
 
     def drop_points(self) -> None:
         """Forget the waiting points: in a forked child, whose parent tells them."""
-        self._points.clear()
+        self._waiting.clear()
 
     def trial(self, params: Mapping[str, object], metrics: Mapping[str, float], *, selected: bool) -> None:
         """Record one setting of a hyper-parameter search."""

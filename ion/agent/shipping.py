@@ -16,7 +16,7 @@ from ion.agent.spool import LARGEST_TAIL, has_writer, open_within, read_frames
 from ion.canonical import digest_bytes
 from ion.clock import Clock
 from ion.errors import IonError
-from ion.facts import AlertRaised, GapNoted
+from ion.facts import AlertRaised, GapNoted, StatisticsRecorded
 from ion.ids import new_id, observed_id
 from ion.records import Record, read_record, write_record
 
@@ -161,7 +161,7 @@ class _Walk:
                     break
                 self._batch.append(self._own(read_record(frame.record)))
                 if frame.block:
-                    self._blocks[digest_bytes(frame.block)] = frame.block
+                    self._blocks[_name(self._batch[-1].fact, frame.block)] = frame.block
                 self._bytes += len(frame.record) + len(frame.block)
                 reached = _Cursor(frame.end, frame.link)
                 if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
@@ -190,6 +190,11 @@ class _Walk:
         self.cursor = reached
         self.shipped += len(self._batch)
         self._batch, self._blocks, self._bytes = [], {}, 0
+
+
+def _name(fact: object, block: bytes) -> str:
+    """Return what a block is called: as the fact calls its points, by its bytes otherwise."""
+    return fact.digest if isinstance(fact, StatisticsRecorded) else digest_bytes(block)
 
 
 def _read_cursor(folder: Path) -> _Cursor:

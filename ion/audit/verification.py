@@ -9,6 +9,7 @@ from ion.audit.agents import Agents
 from ion.audit.anchors import anchor_problems, find_anchors
 from ion.audit.bodies import body_problems
 from ion.audit.index import contradiction, misfiled, projection_problems
+from ion.audit.leaves import Leaves
 from ion.audit.pointers import pointer_problems
 from ion.audit.removed import Removed
 from ion.audit.signatures import signature_problems
@@ -41,7 +42,7 @@ _NOT_LOOKED_AT_AGAIN = (
     SignaturesRecorded,
     StatisticsRecorded,
 )
-"""Facts of which there may be very many and that name neither bytes nor anything signed: they are not kept."""
+"""Facts of which there may be very many, and that name no file and nothing signed: they are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def verify(store: GovernanceStore, home: Home, against: Mapping[str, bytes] | No
     removed = Removed(store, reading.kept)
     problems += removed.problems
     problems += body_problems(store, home, reading.kept, removed)
+    problems += reading.leaves.problems(store, fresh.seen, removed)
     problems += pointer_problems(home, reading.kept)
     return Audit(walk.count, head.link.hex(), walk.root.hex(), len(anchors.found), tuple(problems), removed.count)
 
@@ -117,6 +119,7 @@ class _Reading:
     def __init__(self, walk: Walk, agents: Agents, fresh: Refold) -> None:
         self.problems: list[Problem] = []
         self.kept: list[tuple[int, Record]] = []
+        self.leaves = Leaves()
         self.foldable = True
         self._unsound: set[int] = set()
         self._walk = walk
@@ -147,6 +150,8 @@ class _Reading:
                 self._unsound.add(position)
             new.add(record.id)
             self._agents.see(position, record)
+            if first and isinstance(record.fact, StatisticsRecorded):
+                self.leaves.see(position, record.id, record.fact)
             records.append((position, record))
         self.kept += [item for item in records if not isinstance(item[1].fact, _NOT_LOOKED_AT_AGAIN)]
         if self.foldable:

@@ -13,7 +13,6 @@ from ion.facts import (
     NodeRunStarted,
     ParamRecorded,
     SignatureRecorded,
-    StatisticsRecorded,
     TrialRecorded,
 )
 
@@ -88,7 +87,7 @@ def run_answer(inquiry: Inquiry, run: str, *, part: str) -> Answer:
         {"params": dict(r.fact.params), "metrics": dict(r.fact.metrics), "selected": r.fact.selected}
         for r in inquiry.find(TrialRecorded, run)
     ]
-    answer["statistics"] = sorted({r.fact.series for r in inquiry.find(StatisticsRecorded, run)})
+    answer["statistics"] = sorted({series.name for series in inquiry.store.statistics.series(run)})
     return answer
 
 

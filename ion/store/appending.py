@@ -8,16 +8,16 @@ from sqlalchemy import insert, select, update
 
 from ion.canonical import digest_bytes
 from ion.clock import now_us
-from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact, GapNoted
+from ion.facts import GOVERNANCE_ONLY, AlertRaised, ClockSkewed, Fact, GapNoted, StatisticsRecorded
 from ion.ids import new_id, observed_id
 from ion.ledger import link
 from ion.records import Record, write_record
-from ion.store import schema
+from ion.store import points, schema
 from ion.store.projections import fold
 from ion.store.reading import Appended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -38,8 +38,12 @@ class Append:
         self._own: str = connection.execute(query).scalar_one()
         self._own_next: int | None = None
 
-    def shipped(self, records: Sequence[Record]) -> Appended:
+    def shipped(self, records: Sequence[Record], blocks: Mapping[str, bytes]) -> Appended:
         """Append what agents shipped; refuse, with an alert each, what is not theirs to say."""
+        named = {record.fact.digest for record in records if isinstance(record.fact, StatisticsRecorded)}
+        for digest, body in blocks.items():
+            if digest not in named:
+                self._keep_block(digest, body)
         known = conflicts = 0
         fresh: list[Record] = []
         raws = self._raws_of(records)
@@ -58,7 +62,9 @@ class Append:
                 fresh.append(record)
                 raws[record.agent, record.seq] = record.raw
         self._note_skew(fresh)
-        self._write(fresh)
+        for position, record in self._write(fresh):
+            if isinstance(record.fact, StatisticsRecorded):
+                self._keep_points(position, record, record.fact, blocks.get(record.fact.digest, b""))
         for agent in {record.agent for record in fresh}:
             self._acknowledge(agent, max(r.seq for r in fresh if r.agent == agent))
         return Appended(len(fresh), known, conflicts)
@@ -84,18 +90,29 @@ class Append:
             self.own(ClockSkewed(agent=agent, ahead_us=us), new_id())
 
     def own(self, fact: Fact, fact_id: str) -> int:
-        """Append a fact of the store's own; return its position."""
+        """Append a fact of the store's own (``fact_id``: a new one if empty); return its position."""
         if self._own_next is None:
             query = select(schema.agent.c.seq).where(schema.agent.c.agent == self._own)
             last = self._connection.execute(query).scalar()
             self._own_next = 0 if last is None else last + 1
-        record = write_record(fact, fact_id=fact_id, agent=self._own, seq=self._own_next, stamp=self._clock.tick())
+        record = write_record(
+            fact, fact_id=fact_id or new_id(), agent=self._own, seq=self._own_next, stamp=self._clock.tick()
+        )
         self._write([record])
         self._acknowledge(self._own, self._own_next)
         self._own_next += 1
         return self._position
 
-    def keep_block(self, digest: str, body: bytes) -> None:
+    def _keep_points(self, position: int, record: Record, fact: StatisticsRecorded, block: bytes) -> None:
+        problem = points.keep(self._connection, position, fact, block)
+        if problem:
+            reason = f"their points did not come: {problem}"[:300]
+            self._alert(fact.run, "points-differ", f"statistics without their points: {problem}", about=record.digest)
+            count = sum(n for row in fact.series if isinstance(n := row.get("n"), int))
+            gap = GapNoted(scope=fact.run, what="statistics", count=count, reason=reason)
+            self.own(gap, observed_id("points missing", record.id))
+
+    def _keep_block(self, digest: str, body: bytes) -> None:
         """Keep a ciphertext block under its digest; other bytes raise an alert instead."""
         if digest_bytes(body) != digest:
             message = "a shipped block does not have the digest its fact names"
@@ -142,9 +159,10 @@ class Append:
             found.update({(agent, row.seq): bytes(row.raw) for row in self._connection.execute(query)})
         return found
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record]) -> list[tuple[int, Record]]:
+        """Append records; return the first appearances of their fact ids, with positions."""
         if not records:
-            return
+            return []
         placed = list(enumerate(records, start=self._position + 1))
         first = list(first_of_each(placed, self._ids_known({record.id for record in records})))
         positions = {position for position, _ in first}
@@ -167,6 +185,7 @@ class Append:
             )
         self._connection.execute(insert(schema.fact), rows)
         fold(self._connection, first)
+        return first
 
     def _ids_known(self, ids: set[str]) -> set[str]:
         query = select(schema.fact.c.id).where(schema.fact.c.id.in_(ids))

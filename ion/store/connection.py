@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import Pool
 
-FORMAT = "dagster-ion/2"
+FORMAT = "dagster-ion/3"
 CREATION_LOCK = 739204117
 """PostgreSQL's number of the lock under which tables are made and changed."""
 _OLDEST = 2

@@ -15,13 +15,14 @@ from ion.errors import IonError
 from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
-from ion.store import capture_keys, schema
+from ion.store import capture_keys, points, schema
 from ion.store.appending import Append
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
 from ion.store.reading import Appended, Candidate, Current, Head, Reader
 from ion.store.refold import Refold, fold_all
 from ion.store.retention import Retention
+from ion.store.statistics import StoredStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ion.evidence.captures import CaptureKey
+    from ion.points import Points
 
 F = TypeVar("F", bound=Fact)
 _REBUILD_STEP = 1000
@@ -54,7 +56,7 @@ class Command(Reader):
 
     def record(self, fact: Fact, fact_id: str = "") -> int:
         """Record a fact of the store's own and return its position."""
-        return self._append.own(fact, fact_id or new_id())
+        return self._append.own(fact, fact_id)
 
 
 class GovernanceStore:
@@ -78,17 +80,15 @@ class GovernanceStore:
         """Append what an agent shipped, in order; idempotent by (agent, seq) and by fact id.
 
         The same (agent, seq) with other bytes, and facts that only governance may write, are
-        refused, each with an alert fact. ``blocks`` maps digests to the ciphertext that facts refer
-        to. All or nothing: after an exception the store is as before.
+        refused, each with an alert fact. ``blocks`` maps the digests that facts name to ciphertext, or to
+        the points of statistics. All or nothing: after an exception the store is as before.
 
         Raises:
             IonError: ``store-unreachable``.
         """
         with writing(self._engine) as connection:
             step = Append(connection, self._clock)
-            for digest, body in (blocks or {}).items():
-                step.keep_block(digest, body)
-            result = step.shipped(records)
+            result = step.shipped(records, blocks or {})
             step.finish()
             return result
 
@@ -200,6 +200,20 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
+    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
+        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+
+        Raises:
+            IonError: ``points-differ`` when stored points are not those that were told.
+        """
+        with self._engine.connect() as connection:
+            return points.read(connection, run, series, first, last)
+
+    @property
+    def statistics(self) -> StoredStatistics:
+        """The stored points as a whole: which series there are, their leaves, and packing them together."""
+        return StoredStatistics(self._engine, self._clock)
+
     def keep_capture_keys(self, keys: Sequence[CaptureKey]) -> int:
         """Keep capture keys; returns how many are new. One that is here, or was erased, changes nothing."""
         with writing(self._engine) as connection:
@@ -236,7 +250,7 @@ class GovernanceStore:
                 return None
             step = Append(connection, self._clock)
             fact = CaptureErased(erasure=new_id(), keys=gone, reason=reason, by=by, node=node, rows=rows)
-            step.own(fact, new_id())
+            step.own(fact, "")
             step.finish()
         return fact
 

@@ -96,6 +96,23 @@ block = Table(
 )
 """Ciphertext of captured and quarantined rows; facts hold the digests."""
 
+points = Table(
+    "ion_points",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("series", String, primary_key=True),
+    Column("last", _POSITION, primary_key=True, autoincrement=False, comment="of its points' times, in microseconds"),
+    Column("first", _POSITION, primary_key=True, autoincrement=False),
+    Column("position", _POSITION, primary_key=True, autoincrement=False, comment="of the first fact that told them"),
+    Column("epoch", String, primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("leaves", Bytes, nullable=False, comment="a column of (position, number of points), empty for one leaf"),
+    Column("digest", Bytes, nullable=False),
+    Column("body", Bytes, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Points of statistics as columns; facts hold the digests of the leaves. See `ion.store.points`."""
+
 capture_key = Table(
     "ion_capture_key",
     metadata,
@@ -122,6 +139,7 @@ mention = Table(
     Column("subject", String, primary_key=True),
     Column("kind", String, primary_key=True),
     Column("position", _POSITION, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 """Which facts speak of what."""
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ion.agent import Histogram
+from ion.agent.statistics import statistics_fact
 from ion.errors import IonError
-from ion.facts import GapNoted, SignaturesRecorded, StatisticsRecorded
+from ion.facts import GapNoted, SignaturesRecorded
 from ion.ids import observed_id
+from ion.points import Points
 from resources.flink.bins import PREDICTION, ModelBins, has_bins, model_bins
 
 if TYPE_CHECKING:
@@ -108,11 +110,10 @@ class WindowFacts:
             for points, value in zip(series.values(), values, strict=True):
                 points.append(float(value))
             times.append(rows.times[min(start + _POINT_ROWS, rows.count) - 1])
-        for name, points in series.items():
-            self._client.emit(
-                StatisticsRecorded(run=rows.entry.run, series=name, times=times, values=points, epoch=rows.entry.epoch),
-                fact_id=observed_id("flink statistic", window, rows.entry.epoch, name),
-            )
+        stamps = np.array(times, np.int64)
+        columns = {name: Points(stamps, np.array(points)) for name, points in series.items()}
+        fact, block = statistics_fact(rows.entry.run, rows.entry.epoch, columns)
+        self._client.emit(fact, block=block, fact_id=observed_id("flink statistics", window, rows.entry.epoch))
 
     def _gap(self, window: str, rows: EpochRows, what: str, count: int, reason: str) -> None:
         self._client.emit(

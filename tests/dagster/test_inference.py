@@ -97,7 +97,8 @@ def test_every_scored_row_is_a_prediction_that_can_be_asked_about_and_computed_a
     scorer = load_scorer("ion-linear/1", model)
     assert [scorer.score_row(row.inputs) for row in rows] == [row.score for row in rows]
 
-    assert {fact.series for fact in scene.facts(StatisticsRecorded, opened.epoch)} == {"predictions", "mean score"}
+    series = {row["name"] for fact in scene.facts(StatisticsRecorded, opened.epoch) for row in fact.series}
+    assert series == {"predictions", "mean score"}
     (signature,) = scene.facts(SignatureRecorded, opened.epoch)
     assert sum(signature.counts) + signature.below + signature.above == 240
     event = scene.events("ward/scores")[0].asset_materialization

@@ -75,6 +75,20 @@ def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, 
     assert [(frame.record, frame.block) for frame in frames] == [(records[0], b"abc"), (records[1], b"")]
 
 
+def test_points_are_packed_as_specified(docs: Path) -> None:
+    import numpy as np
+
+    from ion.points import Points, leaf_digest, read_column, write_column
+
+    *columns, digest = [line.split()[-1] for line in vector(docs / "spec" / "points.md", "points").splitlines()]
+    loss = Points(np.array([1_000_000, 2_000_000, 3_000_000]), np.array([0.5, 0.25, 0.125]))
+    rows = Points(np.array([1_000_000]), np.array([100.0]))
+    assert [write_column(each).hex() for each in (loss, rows)] == columns
+    assert read_column(bytes.fromhex(columns[0])).digest() == loss.digest()
+    plain = [hashlib.sha256(each.times.tobytes() + each.values.tobytes()).digest() for each in (loss, rows)]
+    assert leaf_digest(plain) == digest == "sha256:" + hashlib.sha256(b"".join(plain)).hexdigest()
+
+
 def test_the_model_scores_as_specified(docs: Path) -> None:
     page = docs / "spec" / "model-ion-linear.md"
     text = page.read_text("utf-8")

@@ -82,7 +82,7 @@ def test_ids_in_facts_are_the_ids_in_committed_files_and_each_position_is_answer
     assert {fact.epoch for fact in scene.facts(EpochClosed)} == set(models)
     assert sorted(fact.status for fact in scene.facts(NodeRunEnded)) == ["failed", "failed", "stopped"]
     assert sum(fact.rows for fact in scene.facts(InputsCaptured)) == len(rows)
-    counts = [fact for fact in scene.facts(StatisticsRecorded) if fact.series == "predictions"]
-    assert sum(sum(fact.values) for fact in counts) == len(rows)
+    runs = {fact.run for fact in scene.facts(StatisticsRecorded)}
+    assert sum(scene.store.points(run, "predictions").values.sum() for run in runs) == len(rows)
     assert [fact for fact in scene.facts(GapNoted) if fact.what != "spool bytes"] == []
     assert scene.in_progress() == []

@@ -282,7 +282,8 @@ def test_telling_the_same_files_again_changes_nothing_in_the_store(tmp_path: Pat
     assert (committed.first, committed.last) == (0, 4)
     assert committed.sources == [{"file": name, "first": 1, "last": 5, "rows": 5}]
     assert len(scene.facts(InputsCaptured)) == 1
-    assert len(scene.facts(StatisticsRecorded)) == 5
+    (statistics,) = scene.facts(StatisticsRecorded)
+    assert len(statistics.series) == 5
     assert scene.facts(GapNoted) == []
     scene.store.close()
 

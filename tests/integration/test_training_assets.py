@@ -27,7 +27,6 @@ from ion.facts import (
     NodeRunStarted,
     ParamRecorded,
     SignatureRecorded,
-    StatisticsRecorded,
     TrialRecorded,
 )
 from ion.home import Home
@@ -121,8 +120,8 @@ def test_everything_the_search_knew_is_on_record(trained: Trained) -> None:
     components = {record.fact.component: record.fact for record in trained.store.find(ComponentRan, run)}
     assert {"vector_assembler", "standard_scaler", "logistic_regression", "cross_validator"} <= set(components)
     assert components["logistic_regression"].details["features"] == list(FEATURES[:10])
-    series = {record.fact.series: record.fact.values for record in trained.store.find(StatisticsRecorded, run)}
-    assert series["export_max_abs_diff"][0] <= 1e-12
+    difference = trained.store.points(run, "export_max_abs_diff")
+    assert difference.values[0] <= 1e-12
     signatures = {record.fact.name: record.fact for record in trained.store.find(SignatureRecorded, run)}
     assert set(signatures) == {*FEATURES, "prediction"}
     assert {signature.role for signature in signatures.values()} == {"training"}

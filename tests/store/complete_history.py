@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
 from ion.evidence import ArtifactStore
-from ion.facts import GOVERNANCE_ONLY, ComponentRan, InputsCaptured, RowsQuarantined
+from ion.facts import GOVERNANCE_ONLY, ComponentRan, InputsCaptured, RowsQuarantined, StatisticsRecorded
+from ion.points import write_block, write_column
 from ion.records import read_record
 from ion.store import open_store
 from ion.testing import Deployment, History
@@ -55,6 +56,9 @@ def rewritten(history: History, url: str, change: Callable[[Fact], Fact | None])
         blocks = {}
         if isinstance(fact, InputsCaptured | RowsQuarantined):
             blocks = {fact.block: source.block(fact.block) or b""}
+        elif isinstance(fact, StatisticsRecorded):
+            told = [source.points(fact.run, str(row["name"]), row["first"], row["last"]) for row in fact.series]  # type: ignore[arg-type]
+            blocks = {fact.digest: write_block([write_column(points) for points in told])}
         if fact is record.fact:
             target.append([record], blocks)
         else:

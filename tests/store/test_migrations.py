@@ -17,10 +17,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, select, text
 
 from ion.audit import verify
+from ion.canonical import canonical_bytes
 from ion.cli import run
 from ion.errors import IonError
-from ion.facts import GapNoted
+from ion.facts import GapNoted, StatisticsRecorded
 from ion.home import Home
+from ion.ledger import GENESIS
+from ion.ledger import link as link_of
 from ion.store import connection, migrating, open_store, schema
 from ion.store.connection import FORMAT, engine_of, number_of
 from ion.store.migrating import alembic_config, migrate
@@ -36,14 +39,30 @@ CHAIN = ScriptDirectory(migrating.__file__.replace("migrating.py", "migrations")
 
 
 def old_store(url: str, *, revision: str = "2", stamped: bool = False) -> None:
-    """Make a store of an older format, with the tables that its migrations make and one fact."""
+    """Make a store of format 2, with the tables that its migrations make and statistics as facts held them then."""
+    position, link = 0, GENESIS
+    facts = []
+    for seq, (series, values) in enumerate((("loss", [0.5, 0.25]), ("auc", [1]), ("loss", [0.125]))):
+        times = [1_000_000 * (position + 1) + n for n in range(len(values))]
+        body = {"run": "r", "series": series, "times": times, "values": values, "epoch": ""}
+        kind = "StatisticsRecorded"
+        told = {"agent": "a", "body": body, "counter": 0, "id": f"a:{seq}", "kind": kind, "seq": seq, "us": seq}
+        raw = canonical_bytes(told)
+        position, link = position + 1, link_of(link, raw)
+        columns = {"position": position, "id": f"a:{seq}", "agent": "a", "seq": seq, "kind": kind, "us": seq}
+        facts.append({**columns, "first": True, "raw": raw, "link": link})
     engine = engine_of(url)
     with engine.connect().execution_options(ion_write=True) as connected, connected.begin():
         command.upgrade(alembic_config(connected), revision)
         if not stamped:
             connected.execute(text("DROP TABLE ion_revision"))
         connected.execute(text("INSERT INTO ion_meta VALUES ('format', 'dagster-ion/2'), ('store', 'store-old')"))
-        connected.execute(schema.head.insert().values(id=1, position=0, link=bytes(32)))
+        connected.execute(schema.head.insert().values(id=1, position=position, link=link))
+        connected.execute(schema.fact.insert(), facts)
+        connected.execute(schema.mention.insert(), [
+            {"subject": "r", "kind": "StatisticsRecorded", "position": fact["position"]} for fact in facts
+        ])  # fmt: skip
+        connected.execute(schema.agent.insert().values(agent="a", seq=2, us=2))
     engine.dispose()
 
 
@@ -62,6 +81,10 @@ def state(url: str) -> dict[str, object]:
         indexes = sorted(str(each["column_names"]) for each in look.get_indexes(name))
         unique = sorted(str(each["column_names"]) for each in look.get_unique_constraints(name))
         found[name] = (columns, look.get_pk_constraint(name)["constrained_columns"], indexes, unique)
+    if "ion_points" in found:
+        with engine.connect() as connected:
+            query = select(schema.points).order_by(schema.points.c.position)
+            found["points"] = [tuple(row) for row in connected.execute(query)]
     engine.dispose()
     return found
 
@@ -96,7 +119,9 @@ def test_a_new_store_has_the_tables_that_the_migrations_make(store_url: str, fre
     new = fresh()
     open_store(new).close()
     assert difference(store_url) == difference(new) == []
-    assert state(new) == state(store_url)
+    made = state(store_url)
+    assert len(made["points"]) == 3  # type: ignore[arg-type]
+    assert state(new) == {**made, "points": []}
 
 
 def test_the_comparison_notices_a_column_that_no_migration_makes(store_url: str) -> None:
@@ -115,6 +140,13 @@ def test_a_store_from_before_the_migrations_works_on_and_still_verifies(store_ur
     assert (done.before, done.after) == (OLDEST, FORMAT)
     store = open_store(store_url)
     store.append([written(GAP)])
+    assert verify(store, Home(tmp_path / "home")).ok
+    points = store.points("r", "loss")
+    assert points.times.tolist() == [1_000_000, 1_000_001, 3_000_000]
+    assert points.values.tolist() == [0.5, 0.25, 0.125]
+    (first, *_) = store.find(StatisticsRecorded, "r")
+    assert first.fact.series == [{"name": "loss", "n": 2, "first": 1_000_000, "last": 1_000_001}]
+    assert store.statistics.compact("r")
     assert verify(store, Home(tmp_path / "home")).ok
     store.close()
     before = state(store_url)

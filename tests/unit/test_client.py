@@ -111,7 +111,7 @@ def test_closing_while_the_store_is_down_leaves_the_facts_in_the_spool(tmp_path:
     client.close()
     receiver.down = False
     assert ship_all(tmp_path / "spool", receiver) == 3
-    assert receiver.facts(StatisticsRecorded)[0].values == [0.9]
+    assert receiver.points()["auc"].values.tolist() == [0.9]
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -138,10 +138,7 @@ def test_statistics_from_many_threads_all_arrive(client: Client, receiver: Memor
         for thread in threads:
             thread.join()
     client.ship()
-    told: dict[str, list[float]] = {}
-    for fact in receiver.facts(StatisticsRecorded):
-        assert len(fact.times) == len(fact.values)
-        told.setdefault(fact.series, []).extend(fact.values)
+    told = {name: points.values.tolist() for name, points in receiver.points().items()}
     assert told == {f"series{worker}": list(range(2000)) for worker in range(4)}
 
 
@@ -149,14 +146,14 @@ def test_a_run_ends_after_the_statistics_another_thread_is_just_spooling(
     client: Client, receiver: MemoryReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = client.node_run(NODE, kind="training")
-    packing, go_on, original = threading.Event(), threading.Event(), run._spool_points
+    packing, go_on, original = threading.Event(), threading.Event(), run._spool
 
     def slowly(*arguments: object) -> None:
         packing.set()
         go_on.wait(10)
         original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run, "_spool_points", slowly)
+    monkeypatch.setattr(run, "_spool", slowly)
     run.stat("auc", 1.0)
     assert packing.wait(10)  # the agent's own thread has taken the point
     ending = threading.Thread(target=run.end)
@@ -197,7 +194,7 @@ def test_statistics_wait_for_a_disk_that_refuses(
         with pytest.raises(IonError):
             run.end()
     run.end()
-    assert [list(fact.values) for fact in receiver.facts(StatisticsRecorded)] == [[0, 1, 2]]
+    assert receiver.points()["auc"].values.tolist() == [0, 1, 2]
     assert [fact.status for fact in receiver.facts(NodeRunEnded)] == ["succeeded"]
 
 
@@ -205,9 +202,8 @@ def test_values_that_are_no_numbers_become_a_counted_gap(client: Client, receive
     with client.node_run(NODE, kind="training") as run:
         for value in (1.0, float("nan"), float("inf"), 2.0):
             run.stat("auc", value)
-    (fact,) = receiver.facts(StatisticsRecorded)
     (hole,) = receiver.facts(GapNoted)
-    assert list(fact.values) == [1, 2]
+    assert receiver.points()["auc"].values.tolist() == [1, 2]
     assert (hole.scope, hole.what, hole.count) == (run.id, "statistic auc", 2)
 
 
@@ -284,8 +280,7 @@ def test_a_forked_child_is_an_agent_of_its_own(client: Client, receiver: MemoryR
     quiet.close()
     ship_all(tmp_path / "spool", receiver)
     ship_all(tmp_path / "quiet" / "spool", receiver)
-    values = [value for fact in receiver.facts(StatisticsRecorded) for value in fact.values]
-    assert values == [1, 2]
+    assert receiver.points()["auc"].values.tolist() == [1, 2]
     assert sorted(hole.count for hole in receiver.facts(GapNoted)) == [1, 5]
     assert receiver.conflicts == 0
 

@@ -14,7 +14,7 @@ from ion.facts import KINDS, Fact, GapNoted, MessageSent, ModelRecorded, Statist
 from ion.records import read_record, write_record
 from ion.testing import written
 
-STATISTICS = StatisticsRecorded(run="r", series="auc", times=[1, 2], values=[0.5, 1e16], epoch="e")
+STATISTICS = StatisticsRecorded(run="r", series=[{"name": "auc", "n": 2, "first": 1, "last": 2}], digest="d", epoch="e")
 
 
 def test_a_record_comes_back_as_it_was_written() -> None:
@@ -26,7 +26,7 @@ def test_a_record_comes_back_as_it_was_written() -> None:
 
 
 def test_large_floats_are_read_back_although_json_writes_them_as_integers() -> None:
-    record = written(replace(STATISTICS, values=[float(2**53), 1e20, -1e18], times=[1, 2, 3]))
+    record = written(replace(STATISTICS, series=[{"large": [float(2**53), 1e20, -1e18]}]))
     assert b"100000000000000000000" in record.raw
     assert read_record(record.raw).fact == record.fact
 
@@ -34,8 +34,8 @@ def test_large_floats_are_read_back_although_json_writes_them_as_integers() -> N
 @pytest.mark.parametrize(
     "fact",
     [
-        replace(STATISTICS, series=5),
-        replace(STATISTICS, times="12"),
+        replace(STATISTICS, digest=5),
+        replace(STATISTICS, series="12"),
         GapNoted(scope="r", what="w", count=True, reason=""),
         GapNoted(scope="r" * 301, what="w", count=1, reason=""),
         GapNoted(scope="r\0", what="w", count=1, reason=""),
@@ -59,7 +59,7 @@ def test_identity_and_author_have_a_form(name: str, value: object) -> None:
 
 
 def edited(**changes: object) -> bytes:
-    return canonical_bytes({**json.loads(written(replace(STATISTICS, values=[0.5, 1])).raw), **changes})
+    return canonical_bytes({**json.loads(written(replace(STATISTICS, series=[{"half": 0.5}])).raw), **changes})
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def edited(**changes: object) -> bytes:
         b"", b"[]", b"null", b"\xff\xfe", b"{", b"NaN", b"[" * 100_000, b'{"kind":[]}',
         edited(kind="Fact"), edited(kind="Unknown"), edited(extra=1), edited(seq="0"), edited(seq=True),
         edited(us=-1), edited(body={}), edited(body=[]), edited(id=""), edited(agent=7), edited(counter=1.5),
-        edited(body={"run": "r", "series": "s", "times": 1, "values": [], "epoch": ""}),
-        edited(body={"run": "r", "series": "s", "times": [], "values": [], "epoch": "", "more": 1}),
+        edited(body={"run": "r", "series": 1, "digest": "d", "epoch": ""}),
+        edited(body={"run": "r", "series": [], "digest": "d", "epoch": "", "more": 1}),
         edited().replace(b'"agent"', b' "agent"'),
         edited().replace(b"0.5", b"NaN"),
         edited().replace(b"0.5", b"9007199254740993"),
