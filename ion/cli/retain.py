@@ -18,7 +18,7 @@ _DAY_US = 86_400_000_000
 
 
 @click.command(name="retain")
-@click.option("--kind", type=click.Choice(["captures", "quarantine"]), required=True, help="Of what.")
+@click.option("--kind", type=click.Choice(["captures", "quarantine", "statistics"]), required=True, help="Of what.")
 @click.option("--older-than", "age", required=True, help="Remove what is older, e.g. 200d; units h, d, w.")
 @click.option("--node", default="", help="Only at this node, ION/NODE.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
@@ -33,8 +33,8 @@ def command(kind: Kind, age: str, node: str, *, dry_run: bool, as_json: bool) ->
     Example: ion retain --kind captures --older-than 400d --dry-run
     """
     from ion.ids import checked_node
+    from ion.store.choosing import Asked
     from ion.store.floors import age_us, floors
-    from ion.store.retention import Asked
 
     older = age_us(age)
     if node:

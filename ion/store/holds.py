@@ -45,6 +45,11 @@ class Holds:
             return self._epochs.get(epoch) or (UNDECIDED if self._runs.get(run) == UNDECIDED else "")
         return self._runs.get(run, "")
 
+    def of_points(self, run: str, epoch: str) -> str:
+        """Return why points must stay; those of a run that goes on for months may go, those of its epoch may not."""
+        reason = self.reason(run, epoch)
+        return "" if reason == SERVING and not epoch else reason
+
     def node(self, run: str, epoch: str) -> str:
         """Return the node that something belongs to, empty when no fact says it."""
         if epoch in self._node_of_epoch:

@@ -6,46 +6,27 @@ ledger verifies as before; the receipt's listing says of each missing body that 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import insert
 
 from ion.canonical import digest_bytes
-from ion.facts import InputsCaptured, RetentionApplied, RowsQuarantined
+from ion.facts import RetentionApplied
 from ion.ids import new_id
-from ion.records import read_record
 from ion.store import schema
 from ion.store.appending import Append
 from ion.store.connection import writing
-from ion.store.holds import Holds
 from ion.store.listing import retention_of, write_listing
+from ion.store.old_blocks import choose_blocks
+from ion.store.old_points import choose_points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from sqlalchemy import Connection, Engine
 
     from ion.clock import Clock
     from ion.records import Recorded
-    from ion.store.floors import Kind
-
-_MOST = 10_000
-_STEP = 500
-_NAMED_BY: Final = {"captures": InputsCaptured, "quarantine": RowsQuarantined}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to go: bodies of a kind older than ``before`` (µs), at one node or (empty) everywhere, and by whom."""
-
-    kind: Kind
-    before: int
-    floor: int
-    by: str
-    node: str = ""
+    from ion.store.choosing import Asked, Chosen, Place
 
 
 @dataclass(slots=True)
@@ -74,7 +55,8 @@ class Retention:
         Raises:
             IonError: ``store-unreachable``.
         """
-        told, after, more = Gone(), 0, True
+        told, more = Gone(), True
+        after: Place = (0, "")
         while more:
             if dry_run:
                 with self._engine.connect() as connection:
@@ -91,84 +73,38 @@ class Retention:
 
 
 def _portion(
-    connection: Connection, asked: Asked, after: int, told: Gone, step: Append | None = None
-) -> tuple[int, bool]:
-    """Remove the next bodies; returns the last position looked at, and whether more may follow."""
-    chosen: dict[int, str] = {}
-    sizes: dict[str, int] = {}
-    kept: dict[str, int] = {}
-    last, holds = after, Holds(connection)
-    for last, fact, size in _old_bodies(connection, asked, after):
-        epoch = fact.epoch if isinstance(fact, InputsCaptured) else ""
-        if asked.node and holds.node(fact.run, epoch) != asked.node:
-            continue
-        if reason := holds.reason(fact.run, epoch):
-            kept[reason] = kept.get(reason, 0) + 1
-            continue
-        chosen[last], sizes[fact.block] = fact.block, size
-        if len(chosen) == _MOST:
-            break
-    for reason, count in kept.items():
+    connection: Connection, asked: Asked, after: Place, told: Gone, step: Append | None = None
+) -> tuple[Place, bool]:
+    """Remove the next bodies; returns how far it came, and whether more may follow."""
+    choose = choose_points if asked.kind == "statistics" else choose_blocks
+    chosen = choose(connection, asked, after)
+    for reason, count in chosen.kept.items():
         told.kept[reason] = told.kept.get(reason, 0) + count
-    told.bodies += len(sizes)
-    told.size += sum(sizes.values())
-    if chosen and step is not None:
-        told.receipts.append(_remove(connection, step, asked, chosen, sum(sizes.values()), kept))
-    return last, len(chosen) == _MOST
+    told.bodies += chosen.bodies
+    told.size += chosen.size
+    if chosen.positions and step is not None:
+        told.receipts.append(_remove(connection, step, asked, chosen))
+    return chosen.reached, chosen.more
 
 
-def _old_bodies(
-    connection: Connection, asked: Asked, after: int
-) -> Iterator[tuple[int, InputsCaptured | RowsQuarantined, int]]:
-    """Yield ``(position, fact, bytes)`` of every body of the kind that is here and old enough to go.
-
-    A fact is as old as it says, but not older than what the store itself had recorded before it: who tells
-    facts with a clock that is behind does not have them removed early.
-    """
-    table, block = schema.fact, schema.block
-    own = select(schema.meta.c.value).where(schema.meta.c.name == "store").scalar_subquery()
-    told = select(table.c.position, table.c.us).where(table.c.agent == own).order_by(table.c.position)
-    ours = [(row.position, row.us) for row in connection.execute(told)]
-    places = [position for position, _ in ours]
-    reached = list(accumulate((us for _, us in ours), max))
-    query = select(table.c.position, table.c.us, table.c.raw).where(table.c.kind == _NAMED_BY[asked.kind].__name__)
-    query = query.order_by(table.c.position).limit(_STEP)
-    while rows := connection.execute(query.where(table.c.position > after)).all():
-        after = rows[-1].position
-        old: list[tuple[int, InputsCaptured | RowsQuarantined]] = []
-        for row in rows:
-            before = bisect_left(places, row.position)
-            if max(row.us, reached[before - 1] if before else 0) < asked.before:
-                old.append((row.position, cast("InputsCaptured", read_record(bytes(row.raw)).fact)))
-        here = select(block.c.digest, func.length(block.c.body))
-        sizes = {
-            row[0]: row[1] for row in connection.execute(here.where(block.c.digest.in_({f.block for _, f in old})))
-        }
-        yield from ((position, fact, sizes[fact.block]) for position, fact in old if fact.block in sizes)
-
-
-def _remove(
-    connection: Connection, step: Append, asked: Asked, chosen: Mapping[int, str], size: int, kept: Mapping[str, int]
-) -> str:
+def _remove(connection: Connection, step: Append, asked: Asked, chosen: Chosen) -> str:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete=ON")  # rows of people, though encrypted
-    digests = sorted(set(chosen.values()))
-    table = schema.block
-    for start in range(0, len(digests), _STEP):
-        connection.execute(delete(table).where(table.c.digest.in_(digests[start : start + _STEP])))
-    listing = write_listing(asked.kind, chosen)
-    connection.execute(insert(table).values(digest=digest_bytes(listing), body=listing))
+    for statement in chosen.deletions():
+        connection.execute(statement)
+    listing = write_listing(asked.kind, chosen.positions)
+    connection.execute(insert(schema.block).values(digest=digest_bytes(listing), body=listing))
     fact = RetentionApplied(
         retention=new_id(),
         kind=asked.kind,
         before=asked.before,
         floor=asked.floor,
-        bodies=len(digests),
-        size=size,
-        first=min(chosen),
-        last=max(chosen),
+        bodies=chosen.bodies,
+        size=chosen.size,
+        first=min(chosen.positions),
+        last=max(chosen.positions),
         listing=digest_bytes(listing),
-        kept=dict(kept),
+        kept=dict(chosen.kept),
         by=asked.by,
         node=asked.node,
     )

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
+from ion.agent.statistics import statistics_fact
 from ion.audit import verify
 from ion.canonical import digest_bytes
 from ion.cli import run
@@ -17,12 +19,14 @@ from ion.clock import now_us
 from ion.errors import IonError
 from ion.facts import EpochOpened, InputsCaptured, NodeRunStarted, RetentionApplied, RowsQuarantined
 from ion.graph import explain, timeline
+from ion.home import Home
+from ion.points import Points
 from ion.replay import replay
-from ion.store import open_store
+from ion.store import choosing, old_blocks, open_store
+from ion.store.choosing import Asked
 from ion.store.floors import DAY_US, FLOORS, age_us, floors
 from ion.store.holds import SERVING as SERVES
 from ion.store.holds import UNDECIDED
-from ion.store.retention import Asked
 from ion.testing import SERVING, History, written
 from tests.store.complete_history import complete_history
 
@@ -230,10 +234,8 @@ def test_an_agent_cannot_tell_of_a_retention(store_url: str) -> None:
 
 
 def test_many_bodies_go_in_portions_each_with_its_receipt(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ion.store import retention
-
-    monkeypatch.setattr(retention, "_MOST", 4)
-    monkeypatch.setattr(retention, "_STEP", 3)
+    monkeypatch.setattr(choosing, "MOST", 4)
+    monkeypatch.setattr(old_blocks, "_STEP", 3)
     store = open_store(store_url)
     digests = [quarantine(store, seq, run=f"r{seq}") for seq in range(10)]
     gone = store.retention.apply(asked("quarantine"))
@@ -246,9 +248,9 @@ def test_many_bodies_go_in_portions_each_with_its_receipt(store_url: str, monkey
 KILLED = """
 import os, signal, sys
 from sqlalchemy import Engine, event
-from ion.store import open_store, retention
-from ion.store.retention import Asked
-retention._MOST = 2
+from ion.store import choosing, open_store
+from ion.store.choosing import Asked
+choosing.MOST = 2
 store = open_store(sys.argv[1])
 left = int(sys.argv[2])
 def die(*_):
@@ -263,7 +265,6 @@ store.retention.apply(Asked("quarantine", 10**15 * 4, 0, "ada"))
 
 
 def test_killed_at_any_statement_it_removed_what_its_receipts_say(store_url: str, tmp_path: Path) -> None:
-    from ion.home import Home
     from ion.store.listing import read_listing
 
     home, kills = Home(tmp_path / "home"), 0
@@ -336,3 +337,71 @@ def test_the_command_refuses_below_the_least_age_and_else_removes(
     assert (done["bodies"], len(done["receipts"]), done["floor_days"]) == (1, 1, 0)
     assert run(["audit", "verify"]) == 0
     assert "1 facts have lost their bodies by retention" in capsys.readouterr().out
+
+
+def told(store: GovernanceStore, run: str, seq: int, *, us: int, node: str = SERVING, epoch: str = "") -> None:
+    """Tell one leaf of two series, each of three points in consecutive seconds from ``us`` on."""
+    columns = {
+        name: Points(np.arange(us, us + 3_000_000, 1_000_000), np.array([1.0, 2.0, 3.0])) for name in ("loss", "auc")
+    }
+    fact, block = statistics_fact(run, epoch, columns)
+    started = NodeRunStarted(run=run, node=node, node_kind="training")
+    records = [written(started, 2 * seq, us=us), written(fact, 2 * seq + 1, us=us)]
+    store.append(records, {fact.digest: block})
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_old_points_go_by_whole_leaves_and_the_rest_still_verifies(
+    store_url: str, tmp_path: Path, *, compacted: bool
+) -> None:
+    store, home = open_store(store_url), Home(tmp_path / "home")
+    for seq in range(4):
+        told(store, "r", seq, us=(seq + 1) * DAY_US)
+    if compacted:
+        assert store.statistics.compact("r")
+    gone = store.retention.apply(asked("statistics", before=3 * DAY_US))
+    left = store.points("r", "loss").times.tolist()
+    audit = verify(store, home)
+    assert audit.problems == ()
+    if compacted:  # one row holds them all, so none can go yet
+        assert (gone.bodies, len(left), audit.removed) == (0, 12, 0)
+        assert store.retention.apply(asked("statistics", before=5 * DAY_US)).bodies == 2
+        assert store.points("r", "auc").times.tolist() == []
+        assert verify(store, home).ok
+    else:
+        assert (gone.bodies, audit.removed) == (4, 2)
+        assert left == [day * DAY_US + second * 1_000_000 for day in (3, 4) for second in range(3)]
+    with store._engine.begin() as connection:
+        connection.execute(text("DELETE FROM ion_points WHERE series = 'auc'"))
+    assert {problem.kind for problem in verify(store, home).problems} == (set() if compacted else {"points"})
+    store.close()
+
+
+def test_a_leaf_that_is_partly_in_a_younger_row_stays_whole(store_url: str, tmp_path: Path) -> None:
+    store = open_store(store_url)
+    told(store, "r", 0, us=DAY_US)
+    told(store, "r", 1, us=3 * DAY_US)
+    with store._engine.begin() as connection:  # one series is packed, the other is not
+        connection.execute(text("UPDATE ion_points SET run = 'other' WHERE series = 'auc'"))
+    store.statistics.compact("r")
+    with store._engine.begin() as connection:
+        connection.execute(text("UPDATE ion_points SET run = 'r' WHERE series = 'auc'"))
+    assert store.retention.apply(asked("statistics", before=2 * DAY_US)).bodies == 0
+    assert verify(store, Home(tmp_path / "home")).ok
+    assert store.retention.apply(asked("statistics", before=4 * DAY_US)).bodies == 3
+    assert verify(store, Home(tmp_path / "home")).ok
+    store.close()
+
+
+def test_points_of_one_node_and_of_what_is_not_decided(history: History) -> None:
+    store = history.deployment.store
+    waiting = history.deployment.train(weight=2.0)
+    assert store.points(waiting.run, "loss").values.tolist() == [0.25]
+    gone = store.retention.apply(asked("statistics", node="patient_tests/model"))
+    assert gone.kept == {UNDECIDED: 1}
+    assert len(store.points(waiting.run, "loss")) == 1
+    assert len(store.points(history.trained.run, "loss")) == 0
+    assert len(store.points(history.served.run, "predictions")) == 1
+    assert verify(store, history.deployment.home).ok
+    history.deployment.govern()
+    assert store.retention.apply(asked("statistics", node="patient_tests/model")).bodies == 1
