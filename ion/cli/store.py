@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ion.cli.answering import console, did_not_hold, json_option, opened, print_json
-from ion.cli.keeping import backup, migrate, restore
+from ion.cli.keeping import backup, migrate, points, restore
 
 
 @click.group(name="store")
@@ -84,3 +84,5 @@ def compact(*, as_json: bool) -> None:
 command.add_command(migrate.command)
 command.add_command(backup.command)
 command.add_command(restore.command)
+command.add_command(points.export)
+command.add_command(points.check)
