@@ -36,7 +36,10 @@ def store(store_url: str) -> GovernanceStore:
     found = open_store(store_url)
     for seq in range(4):
         times = np.arange(5, dtype=np.int64) * 1_000_000 + 1_700_000_000_000_000 + seq
-        columns = {"loss/ü": Points(times, np.array(SPECIAL) + seq), "auc": Points(times[:1], np.array([0.5]))}
+        columns = {
+            "loss/ü": Points(times, np.array(SPECIAL) * (1 - seq / 4)),
+            "auc": Points(times[:1], np.array([0.5])),
+        }
         fact, block = statistics_fact(f"run {seq % 2}", "", columns)
         found.append([written(fact, seq)], {fact.digest: block})
     assert found.statistics.compact("run 0")
