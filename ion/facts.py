@@ -419,6 +419,34 @@ class TrustChanged(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssued(Fact):
+    """A token for the receiver was issued: whoever shows its secret has ``roles`` until ``until``.
+
+    ``verifier`` is the SHA-256 of the secret, 32 random bytes that are kept nowhere. ``agents`` and ``nodes``
+    are patterns (``spark-*``, ``patient_tests/*``) of whose facts, and about what, may be told with it.
+    """
+
+    SUBJECTS = ("token", "verifier")
+    token: str
+    verifier: str
+    roles: Sequence[str]
+    agents: Sequence[str]
+    nodes: Sequence[str]
+    until: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(Fact):
+    """A token counts no longer; what was told with it stays."""
+
+    SUBJECTS = ("token",)
+    token: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySetPublished(Fact):
     """A policy set was published: from now on its reference stands for exactly this digest.
 
@@ -680,6 +708,8 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     ModelRevoked,
     ApprovalGiven,
     TrustChanged,
+    TokenIssued,
+    TokenRevoked,
     PolicySetPublished,
     ReviewDrawn,
     NotificationSent,

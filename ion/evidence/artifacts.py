@@ -14,6 +14,8 @@ from ion.evidence.manifest import MAX_BYTES, Manifest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ion.evidence.hashed_reading import Content
+
 MAX_ARTIFACT = 1024 * MIB
 
 
@@ -66,6 +68,10 @@ class ArtifactStore:
             IonError: ``bad-digest``, ``artifact-missing``, ``artifact-unreadable``, ``artifact-too-large``
                 (over ``limit`` bytes) or ``artifact-corrupt`` (other bytes than the digest names).
         """
+        data = self._read(digest, limit)
+        return data if isinstance(data, bytes) else bytes(data)
+
+    def _read(self, digest: str, limit: int) -> Content:
         path = self.path(digest)
         try:
             data, found = read_hashed(self._root, path, limit)
@@ -106,21 +112,21 @@ class ArtifactStore:
         """
         return Manifest.from_bytes(self.get(model, limit=MAX_BYTES))
 
-    def get_files(self, manifest: Manifest) -> dict[str, bytes]:
+    def get_files(self, manifest: Manifest) -> dict[str, Content]:
         """Return every file the manifest names, path → content.
 
         Raises:
             IonError: as for `get`; ``artifact-corrupt`` also for another size than the manifest says.
         """
-        files: dict[str, bytes] = {}
+        files: dict[str, Content] = {}
         for entry in manifest.entries:
-            data = self.get(entry.sha256, limit=entry.size)
+            data = self._read(entry.sha256, entry.size)
             if len(data) != entry.size:
                 raise IonError("artifact-corrupt", f"{entry.path!r} has {len(data)} bytes, not {entry.size}")
             files[entry.path] = data
         return files
 
-    def get_model(self, model: str) -> dict[str, bytes]:
+    def get_model(self, model: str) -> dict[str, Content]:
         """Return the files of a model version, path → content.
 
         Raises:

@@ -69,7 +69,8 @@ def _(fact: NodeRunEnded) -> tuple[str, str]:
 @happening.register
 def _(fact: DatasetRecorded) -> tuple[str, str]:
     verb = {"input": "read", "output": "wrote", "heldout": "held out"}.get(fact.role, fact.role)
-    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}, {fact.rows} rows"
+    rows = f", {fact.rows} rows" if fact.rows >= 0 else ""  # other systems do not always count
+    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}{rows}"
 
 
 @happening.register

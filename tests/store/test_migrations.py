@@ -81,6 +81,12 @@ def state(url: str) -> dict[str, object]:
         indexes = sorted(str(each["column_names"]) for each in look.get_indexes(name))
         unique = sorted(str(each["column_names"]) for each in look.get_unique_constraints(name))
         found[name] = (columns, look.get_pk_constraint(name)["constrained_columns"], indexes, unique)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connected:
+            made = connected.execute(
+                text("SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%' ORDER BY name")
+            )
+            found["without rowid"] = made.scalars().all()
     if "ion_points" in found:
         with engine.connect() as connected:
             query = select(schema.points).order_by(schema.points.c.position)
