@@ -14,7 +14,8 @@ import pytest
 from ion.agent import Client
 from ion.agent.intake.splitting import LineSplitter
 from ion.agent.intake.taking import Taking
-from ion.agent.spool import SpoolWriter, read_frames
+from ion.agent.segments import read_frames
+from ion.agent.spool import SpoolWriter
 from ion.errors import IonError
 from ion.facts import GOVERNANCE_ONLY, GapNoted, NodeRunEnded, NodeRunStarted, ParamRecorded, StatisticsRecorded
 from ion.home import Home
@@ -55,7 +56,7 @@ def identity() -> str:
 
 def spooled(client: Client) -> Counter[str]:
     """Count the facts that are in the file, by kind."""
-    frames = read_frames(client.home.spool / client.agent, 0, bytes(32))
+    frames = read_frames(client.home.spool / client.agent)
     return Counter(type(read_record(frame.record).fact).__name__ for frame in frames)
 
 
