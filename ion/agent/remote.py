@@ -117,6 +117,15 @@ class RemoteReceiver:
         found = self._asked("GET", f"/v1/agents/{quote(agent, safe='')}").get("acknowledged")
         return found if isinstance(found, int) else None
 
+    def head(self) -> int:
+        """Return how many facts the server's store has; the token is not looked at.
+
+        Raises:
+            IonError: as `append`.
+        """
+        found = self._asked("GET", "/ready").get("head")
+        return found if isinstance(found, int) else 0
+
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
