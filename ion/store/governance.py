@@ -196,14 +196,16 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
-    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
-        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+    def points(
+        self, run: str, series: str, first: int | None = None, last: int | None = None, *, epoch: str | None = None
+    ) -> Points:
+        """Return points of a run's series from ``first`` to ``last`` (µs, inclusive), by time; of ``epoch`` if given.
 
         Raises:
             IonError: ``points-differ`` when stored points are not those that were told.
         """
         with self._engine.connect() as connection:
-            return points.read(connection, run, series, first, last)
+            return points.read(connection, run, series, first, last, epoch)
 
     @property
     def statistics(self) -> StoredStatistics:
