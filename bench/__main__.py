@@ -7,11 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
-NAMES = ("cost", "down", "gate", "ledger", "overhead-flink", "overhead-spark", "propagation", "revocation")
+BESIDE = {
+    "footprint": "bench.footprint",
+    "paper-day": "bench.paper_day",
+    "peers": "bench.peers",
+    "rate": "bench.rate",
+}
+"""Benchmarks that take no options: a module with ``measure()`` each."""
+NAMES = ("cost", "down", "gate", "ledger", "overhead-flink", "overhead-spark", *BESIDE, "propagation", "revocation")
 
 
 def main() -> int:
@@ -56,7 +64,9 @@ def _run(name: str, given: argparse.Namespace, figures: list[Figure]) -> int:
 
 def _measure(given: argparse.Namespace) -> None:
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
-    if given.only == "propagation":
+    if given.only in BESIDE:
+        import_module(BESIDE[given.only]).measure()
+    elif given.only == "propagation":
         from bench.propagation import measure
 
         measure(given.swaps)

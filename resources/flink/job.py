@@ -32,6 +32,7 @@ from resources.flink.committed import CommittedFiles
 from resources.flink.elsewhere import Elsewhere
 from resources.flink.journal import Journal
 from resources.flink.lock import hold_lock
+from resources.flink.reading import keep_freed_memory
 from resources.flink.sealing import RowKeys
 from resources.flink.serving import ProcessServing, share
 from resources.flink.settings import JobSettings
@@ -52,7 +53,7 @@ Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
 _TURN_S = 0.25
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 _HEARTBEAT_S = 4.0
 _CHECK_S = 2.0
 _STOP_TIMEOUT_S = 30.0
@@ -148,7 +149,7 @@ class StreamingJob:
         return "halted"
 
     def _look(self) -> None:
-        """Tell what was committed since, every two seconds, and say that this job is alive."""
+        """Tell what was committed since, every five seconds, and say that this job is alive."""
         if time.monotonic() < self._look_due:
             return
         self._look_due = time.monotonic() + _LOOK_S
@@ -237,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"a job of {settings.node} is running already\n")
         return ALREADY_RUNNING
     try:
+        keep_freed_memory()
         prepare_environment(settings)
         discard_old(folders)
         return StreamingJob(settings, stopping).execute()
