@@ -37,9 +37,10 @@ from ion.graph import Definition, define, explain
 from ion.home import Home
 from ion.ids import PredictionId
 from ion.ledger import verify_chain
-from ion.replay import replay
+from ion.replay import Eraser, replay
 from ion.server.tokens import issue
 from ion.serving import pointer_path, read_pointer
+from ion.serving.erased import ErasedKeys, erased_path
 from ion.serving.subject import SubjectTags
 from ion.testing import DEFINITION, SERVING, Deployment, patients
 from resources.flink.bins import has_bins
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from ion.facts import Fact
     from resources.flink.rows import Prediction
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 DAY = 86_400_000_000
 
 
@@ -211,6 +212,10 @@ def test_a_job_elsewhere_swaps_falls_back_and_is_explained_completely(scene: Sce
     assert len(scene.facts(RolledBack)) == 1
     job.feed(20)
     assert until(lambda: len(scene.known()) == 90), job.log()
+    assert until(lambda: sum(fact.rows for fact in scene.facts(InputsCaptured)) == 90)  # type: ignore[attr-defined]
+    eraser = Eraser(governance.store, governance.home, reason="request 7", by="test")
+    keys = eraser.subject(SERVING, "person-12").keys
+    assert until(lambda: ErasedKeys(erased_path(job.home)).news() == set(keys) != set())
 
     scene.server.kill()  # cut off: it serves on under its lease, and keeps what it has to tell
     third = scene.promote(3)
@@ -233,12 +238,16 @@ def test_a_job_elsewhere_swaps_falls_back_and_is_explained_completely(scene: Sce
     assert sum(fact.rows for fact in scene.facts(InputsCaptured)) == len(rows)
     head = governance.store.head()
     assert verify_chain(governance.store.entries(), head.position, head.link) == []
-    for row in (rows[0], rows[45], rows[75], rows[-1]):
+    kept = [row for row in rows if row.line != 13]  # of person-12, whose rows before are erased
+    for row in (kept[0], kept[45], kept[75], kept[-1]):
         prediction = PredictionId(row.epoch, row.seq)
         answer = explain(governance.store, prediction, governance.home)
         assert answer.complete, answer.gaps
         again = replay(governance.store, governance.home, prediction, governance.client)
         assert (again.verdict, again.max_abs_diff) == ("identical", 0.0), again
+    theirs = [PredictionId(row.epoch, row.seq) for row in rows if row.line == 13]
+    again = [replay(governance.store, governance.home, each, governance.client).verdict for each in theirs]
+    assert (len(again), again.count("identical")) == (4, 1)  # the one since, under another key
     assert not any(path.name == "store.db" for path in job.home.root.rglob("*"))
     assert (governance.home.root / "flink").exists() is False
 
@@ -283,7 +292,7 @@ def test_cut_off_it_follows_its_lease_and_catches_up(scene: Scene, monkeypatch: 
     assert [fact.step for fact in refused if fact.step == "lease"] == ["lease"]
 
 
-def until(condition: Callable[[], bool], timeout: float = 90.0) -> bool:
+def until(condition: Callable[[], bool], timeout: float = 120.0) -> bool:
     """Wait for a condition; False when it did not come."""
     give_up = time.monotonic() + timeout
     while not condition():
