@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 HAND_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _HANDED_OVER = "spool:"

@@ -7,13 +7,13 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ion.canonical import canonical_bytes, digest_bytes
 from ion.clock import Stamp
 from ion.errors import IonError
 from ion.facts import KINDS, Fact
+from ion.values import dataclass
 
 F_co = TypeVar("F_co", bound=Fact, covariant=True)
 

@@ -47,6 +47,7 @@ COMMANDS = (
     "web",
     "server",
     "tokens",
+    "bring",
     "init",
     "doctor",
     "version",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
@@ -20,6 +19,7 @@ from ion.facts import (
     RowsQuarantined,
 )
 from ion.records import Recorded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer, Inquiry

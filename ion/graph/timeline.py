@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
@@ -16,6 +16,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     GapNoted,
     IonDefined,
     MessageReceived,
@@ -33,6 +34,7 @@ from ion.facts import (
     RowsQuarantined,
 )
 from ion.graph.happening import happening
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.facts import Fact
@@ -62,6 +64,7 @@ SHOWN: tuple[type[Fact], ...] = (
     AdmissionRefused,
     EpochClosed,
     PredictionReplayed,
+    EventRecorded,
     GapNoted,
     AlertRaised,
 )

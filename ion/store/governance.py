@@ -146,8 +146,7 @@ class GovernanceStore:
 
     def latest(self, kind: type[F], subject: str | None = None) -> Recorded[F] | None:
         """Return the newest fact of a kind about ``subject``, or None."""
-        found = self.find(kind, subject, limit=1, newest_first=True)
-        return found[0] if found else None
+        return next(iter(self.find(kind, subject, limit=1, newest_first=True)), None)
 
     def current(self, node: str) -> Current:
         """Return what ``ion/node`` should serve now."""
@@ -196,14 +195,16 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
-    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
-        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+    def points(
+        self, run: str, series: str, first: int | None = None, last: int | None = None, *, epoch: str | None = None
+    ) -> Points:
+        """Return points of a run's series from ``first`` to ``last`` (µs, inclusive), by time; of ``epoch`` if given.
 
         Raises:
             IonError: ``points-differ`` when stored points are not those that were told.
         """
         with self._engine.connect() as connection:
-            return points.read(connection, run, series, first, last)
+            return points.read(connection, run, series, first, last, epoch)
 
     @property
     def statistics(self) -> StoredStatistics:
@@ -262,8 +263,11 @@ class GovernanceStore:
     def agents(self) -> dict[str, int]:
         """Return the acknowledged sequence number of each agent."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))
-            return {row.agent: row.seq for row in rows}
+            return {row.agent: row.seq for row in connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))}
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
+        return self.index.acknowledged(agent)
 
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""

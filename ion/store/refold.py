@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +11,7 @@ from sqlalchemy import create_engine, event, except_, func, insert, select
 from ion.store import schema
 from ion.store.appending import first_of_each
 from ion.store.projections import fold
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -11,6 +10,7 @@ from ion.errors import IonError
 from ion.store import points, schema
 from ion.store.appending import Append
 from ion.store.connection import writing
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
