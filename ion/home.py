@@ -125,6 +125,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def retention(self) -> Path:
+        """How long bodies must be kept at least, where the defaults do not fit; see `ion.store.floors`."""
+        return self.root / "retention.toml"
+
+    @property
     def mlflow_url(self) -> str:
         """``MLFLOW_TRACKING_URI``, by default SQLite where this process may write."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.own / 'mlflow.db'}"

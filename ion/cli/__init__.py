@@ -41,6 +41,7 @@ COMMANDS = (
     "keys",
     "trust",
     "erase",
+    "retain",
     "define",
     "store",
     "intake",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import BufferedReader
     from pathlib import Path
+    from typing import BinaryIO
 
 MIB = 1 << 20
 
@@ -107,6 +108,27 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     with _written_beside(path, (data,), mode) as temporary:
         os.link(temporary, path)
+
+
+@contextmanager
+def writing_new(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Open a file that is too large to hold: it is at ``path`` when the block has ended well, and never in part.
+
+    Raises:
+        FileExistsError: ``path`` exists; it is unchanged.
+        OSError: as for `write_atomic`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 @contextmanager

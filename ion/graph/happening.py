@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
+from ion.clock import rfc3339
 from ion.facts import (
     AdmissionRefused,
     AlertRaised,
@@ -31,6 +32,7 @@ from ion.facts import (
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    RetentionApplied,
     ReviewDrawn,
     RolledBack,
     RowsQuarantined,
@@ -186,6 +188,12 @@ def _(fact: RowsQuarantined) -> tuple[str, str]:
 @happening.register
 def _(fact: CaptureErased) -> tuple[str, str]:
     return fact.erasure, f"{len(fact.keys)} capture keys destroyed by {fact.by}: {fact.reason}"
+
+
+@happening.register
+def _(fact: RetentionApplied) -> tuple[str, str]:
+    told = f"{fact.bodies} bodies of {fact.kind} from before {rfc3339(fact.before)[:10]} removed by {fact.by}"
+    return fact.retention, told
 
 
 @happening.register

@@ -30,6 +30,7 @@ from ion.facts import (
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    RetentionApplied,
     RolledBack,
     RowsQuarantined,
 )
@@ -61,6 +62,7 @@ SHOWN: tuple[type[Fact], ...] = (
     PredictionsCommitted,
     RowsQuarantined,
     CaptureErased,
+    RetentionApplied,
     AdmissionRefused,
     EpochClosed,
     PredictionReplayed,
@@ -151,6 +153,8 @@ class _Places:
         fact = record.fact
         if isinstance(fact, IonDefined):
             return "" if fact.ion == self._ion else None
+        if isinstance(fact, RetentionApplied) and not fact.node:
+            return ""
         if isinstance(fact, DecisionMade):  # it happened at the policy node; its own field names the serving node
             return self._by_scope.get(fact.decision) or self._own(fact.node)
         for field in ("node", "sender", "receiver"):

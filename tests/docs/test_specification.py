@@ -204,3 +204,13 @@ def test_a_figure_is_written_as_specified(docs: Path, tmp_path: Path) -> None:
     client.close()
     (told,) = receiver.facts(FigureRecorded)
     assert asdict(told) == json.loads(vector(docs / "spec" / "figures.md", "figure"))
+
+
+def test_the_listing_of_a_retention_is_written_as_specified(docs: Path) -> None:
+    from ion.canonical import digest_bytes
+    from ion.store.listing import write_listing
+
+    page = docs / "spec" / "retention.md"
+    told = vector(page, "listing").encode()
+    assert write_listing("captures", [15, 12]) == told
+    assert f"`{digest_bytes(told)}`" in page.read_text("utf-8")
