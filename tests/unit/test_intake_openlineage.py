@@ -94,7 +94,14 @@ CHECKED: dict[str, Any] = {
             "inputFacets": {
                 "dataQualityAssertions": {
                     "assertions": [
-                        {"assertion": "not_null", "column": "id", "success": True, "severity": "error"},
+                        {
+                            "assertion": "not_null",
+                            "column": "id",
+                            "success": True,
+                            "severity": "error",
+                            "expected": "0",
+                            "actual": "Lovelace",
+                        },
                         {"assertion": "unique", "success": False, "severity": "warn", "name": "ids are unique"},
                         {"assertion": "in_range", "success": "yes"},
                     ]
@@ -195,7 +202,7 @@ def test_assertions_become_checks(client: Client, receiver: MemoryReceiver) -> N
         ("in_range", False, "ERROR"),  # only true is a success
     ]
     assert {(check.asset, check.dataset) for check in checks} == {(dataset.name, dataset.digest)}
-    assert checks[0].results == [{"assertion": "not_null", "column": "id"}]
+    assert checks[0].results == [{"assertion": "not_null", "column": "id", "expected": "0"}]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ DATASET_FACETS = frozenset(
     {"schema", "version", "dataQualityAssertions", "dataQualityMetrics", "inputStatistics", "outputStatistics"}
 )
 ROWS_UNKNOWN = -1
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
 _COUNTS = {"rowCount": "rows", "bytes": "bytes", "size": "bytes", "fileCount": "files"}
 _OF_COLUMN = {
     "nullCount": "nulls", "distinctCount": "distinct", "sum": "sum", "count": "count", "min": "min", "max": "max",
@@ -67,7 +69,9 @@ def dataset_tellings(
 def _check(assertion: Facets, run: str, asset: str, digest: str) -> CheckEvaluated:
     about, column = assertion.text("assertion"), assertion.text("column", "")
     name = assertion.text("name", "") or (f"{about}({column})" if column else about)
-    result = assertion.texts("assertion", "column", "expected", "actual")
+    result = assertion.texts("assertion", "column")
+    for name_of, text in assertion.texts("expected", "actual").items():  # a number; anything else may be of a row
+        result |= {name_of: text} if _NUMBER.match(str(text)) else {}
     return CheckEvaluated(
         run=run,
         asset=asset,
