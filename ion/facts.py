@@ -184,6 +184,71 @@ class SignaturesRecorded(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CategoriesRecorded(Fact):
+    """Counts by category: ``counts[i]`` values equal to ``categories[i]``, plus ``other`` and ``missing`` ones."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    categories: Sequence[str]
+    counts: Sequence[int]
+    other: int = 0
+    missing: int = 0
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SketchRecorded(Fact):
+    """A quantile sketch of ``n`` numbers: ``sketch`` is base64 of the serialized form of ``algorithm``."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    algorithm: str
+    k: int
+    n: int
+    missing: int
+    sketch: str
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureRecorded(Fact):
+    """A shaped figure: ``shape`` is ``vector``, ``table``, ``matrix`` or ``lines``, ``figure`` its numbers."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    shape: str
+    figure: Object
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecorded(Fact):
+    """Something happened in a node run that its program found worth telling."""
+
+    SUBJECTS = ("run", "name")
+    run: str
+    name: str
+    attributes: Object = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsRecorded(Fact):
+    """What a node run logged: [{us, level, logger, message}], and ``exception``, its kind, where there was one.
+
+    ``cut`` is how many characters of a long message were left out.
+    """
+
+    SUBJECTS = ("run",)
+    run: str
+    entries: Sequence[Object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRecorded(Fact):
     """A dataset version was read or written by a node run; ``schema`` is [{name, type}]."""
 
@@ -418,6 +483,34 @@ class TrustChanged(Fact):
     envelope: str
     by: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssued(Fact):
+    """A token for the receiver was issued: whoever shows its secret has ``roles`` until ``until``.
+
+    ``verifier`` is the SHA-256 of the secret, 32 random bytes that are kept nowhere. ``agents`` and ``nodes``
+    are patterns (``spark-*``, ``patient_tests/*``) of whose facts, and about what, may be told with it.
+    """
+
+    SUBJECTS = ("token", "verifier")
+    token: str
+    verifier: str
+    roles: Sequence[str]
+    agents: Sequence[str]
+    nodes: Sequence[str]
+    until: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(Fact):
+    """A token counts no longer; what was told with it stays."""
+
+    SUBJECTS = ("token",)
+    token: str
+    reason: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -658,6 +751,8 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     ModelRevoked,
     ApprovalGiven,
     TrustChanged,
+    TokenIssued,
+    TokenRevoked,
     PolicySetPublished,
     ReviewDrawn,
     NotificationSent,

@@ -14,6 +14,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     Fact,
     GapNoted,
     IonDefined,
@@ -67,7 +68,8 @@ def _(fact: NodeRunEnded) -> tuple[str, str]:
 @happening.register
 def _(fact: DatasetRecorded) -> tuple[str, str]:
     verb = {"input": "read", "output": "wrote", "heldout": "held out"}.get(fact.role, fact.role)
-    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}, {fact.rows} rows"
+    rows = f", {fact.rows} rows" if fact.rows >= 0 else ""  # other systems do not always count
+    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}{rows}"
 
 
 @happening.register
@@ -194,6 +196,12 @@ def _(fact: AdmissionRefused) -> tuple[str, str]:
 @happening.register
 def _(fact: PredictionReplayed) -> tuple[str, str]:
     return fact.prediction, f"replayed: {fact.verdict}" + (f" ({fact.reason})" if fact.reason else "")
+
+
+@happening.register
+def _(fact: EventRecorded) -> tuple[str, str]:
+    attributes = ", ".join(f"{name} {value}" for name, value in sorted(fact.attributes.items()))
+    return fact.run, fact.name + (f" ({attributes[:200]})" if attributes else "")
 
 
 @happening.register

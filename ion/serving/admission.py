@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ion.evidence.grounds import Grounds
+    from ion.evidence.hashed_reading import Content
     from ion.evidence.statements import LeaseEnd
     from ion.serving.scorer import Scorer
 
@@ -62,7 +63,7 @@ class Admitted:
     pointer: str
     cause: str
     candidate_run: str
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[str, Content] = field(repr=False)
     format: str
     scorer: Scorer = field(repr=False)
     lease_end: int

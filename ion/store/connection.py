@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ion.errors import IonError
 from ion.ledger import GENESIS
@@ -76,6 +77,15 @@ def writing(engine: Engine) -> Iterator[Connection]:
             f"the governance store could not be written: {error.orig}",
             "nothing was changed; facts wait in their spools until it can be",
         ) from error
+
+
+def outage(error: BaseException) -> IonError | None:
+    """Return what to say of an error that means that the database is away; None for any other."""
+    away = isinstance(error, OperationalError | InterfaceError | PoolTimeout)
+    if not away and not (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return None
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return IonError("store-unreachable", f"the governance store does not answer: {told}", "ask again later")
 
 
 def drop_inherited(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
 from ion.store import capture_keys, points, schema
 from ion.store.appending import Append, first_of_each
+from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
 from ion.store.projections import fold
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ion.evidence.captures import CaptureKey
     from ion.points import Points
+    from ion.store.permission import Scope
 
 F = TypeVar("F", bound=Fact)
 _REBUILD_STEP = 1000
@@ -76,18 +78,20 @@ class GovernanceStore:
         self._clock = Clock(since=self._clock.last)
         drop_inherited(self._engine)
 
-    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> Appended:
+    def append(
+        self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None, scope: Scope | None = None
+    ) -> Appended:
         """Append what an agent shipped, in order; idempotent by (agent, seq) and by fact id.
 
         The same (agent, seq) with other bytes, and facts that only governance may write, are
-        refused, each with an alert fact. ``blocks`` maps the digests that facts name to ciphertext, or to
-        the points of statistics. All or nothing: after an exception the store is as before.
+        refused, each with an alert fact; under a ``scope``, what it does not cover, too. ``blocks`` maps
+        the digests that facts name to ciphertext, or to the points of statistics. All or nothing.
 
         Raises:
-            IonError: ``store-unreachable``.
+            IonError: ``store-unreachable``; ``token-refused`` when the scope's token was revoked.
         """
         with writing(self._engine) as connection:
-            step = Append(connection, self._clock)
+            step = Append(connection, self._clock, scope)
             result = step.shipped(records, blocks or {})
             step.finish()
             return result
@@ -114,6 +118,11 @@ class GovernanceStore:
         return Head(row.position, bytes(row.link))
 
     @property
+    def index(self) -> FactIndex:
+        """The facts as they are asked for page by page."""
+        return FactIndex(self._engine)
+
+    @property
     def ledger(self) -> StoredLedger:
         """The facts as a ledger: entries in order, and their Merkle tree."""
         return StoredLedger(self._engine)
@@ -137,8 +146,7 @@ class GovernanceStore:
 
     def latest(self, kind: type[F], subject: str | None = None) -> Recorded[F] | None:
         """Return the newest fact of a kind about ``subject``, or None."""
-        found = self.find(kind, subject, limit=1, newest_first=True)
-        return found[0] if found else None
+        return next(iter(self.find(kind, subject, limit=1, newest_first=True)), None)
 
     def current(self, node: str) -> Current:
         """Return what ``ion/node`` should serve now."""
@@ -156,16 +164,8 @@ class GovernanceStore:
 
     def prediction_position(self, prediction: PredictionId) -> int | None:
         """Return the position of the fact that committed this prediction, or None."""
-        table = schema.prediction_range
-        query = (
-            select(table.c.position, table.c.last)
-            .where(table.c.epoch == prediction.epoch, table.c.first <= prediction.seq)
-            .order_by(table.c.first.desc())
-            .limit(1)
-        )
         with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return row.position if row is not None and row.last >= prediction.seq else None
+            return Reader(connection).prediction_position(prediction)
 
     def record_at(self, position: int) -> Record:
         """Return the record at a position.
@@ -195,14 +195,16 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
-    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
-        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+    def points(
+        self, run: str, series: str, first: int | None = None, last: int | None = None, *, epoch: str | None = None
+    ) -> Points:
+        """Return points of a run's series from ``first`` to ``last`` (µs, inclusive), by time; of ``epoch`` if given.
 
         Raises:
             IonError: ``points-differ`` when stored points are not those that were told.
         """
         with self._engine.connect() as connection:
-            return points.read(connection, run, series, first, last)
+            return points.read(connection, run, series, first, last, epoch)
 
     @property
     def statistics(self) -> StoredStatistics:
@@ -261,8 +263,11 @@ class GovernanceStore:
     def agents(self) -> dict[str, int]:
         """Return the acknowledged sequence number of each agent."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))
-            return {row.agent: row.seq for row in rows}
+            return {row.agent: row.seq for row in connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))}
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
+        return self.index.acknowledged(agent)
 
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""

@@ -119,6 +119,11 @@ class ProcessServing:
         """Why nothing may be predicted any more, if so."""
         return self._halted
 
+    @property
+    def model(self) -> str:
+        """The model admitted last; empty before the first."""
+        return self._admitted.model if self._admitted is not None else ""
+
     def start(self) -> Admitted | Refused | Halted:
         """Ask the gate; on an admission start watching. The answer is recorded."""
         self._seen = self._stat()
