@@ -44,6 +44,8 @@ COMMANDS = (
     "define",
     "store",
     "web",
+    "agent",
+    "agents",
     "server",
     "tokens",
     "init",
