@@ -56,8 +56,7 @@ bench: setup .venv-bench/.ready ## measure propagation, overhead and cost, besid
 mutants: .venv-mutants/.ready ## plant bugs in evidence, ledger and gate; 90 % must be noticed (docs/mutants.md)
 	rm -rf mutants
 	.venv-mutants/bin/mutmut run $(ARGS)
-	.venv-mutants/bin/mutmut export-cicd-stats
-	.venv-mutants/bin/python tests/mutants.py mutants/mutmut-cicd-stats.json
+	.venv-mutants/bin/python tests/mutants.py mutants
 
 lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes newer versions
 	$(LOCK) uv.in -o uv.txt
