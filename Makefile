@@ -50,14 +50,13 @@ test-tensorflow: .venv-tensorflow/.ready ## what Keras tells, in an environment 
 torture: setup ## the long forms of tests that `make test` runs in short
 	.venv/bin/python -m pytest -m torture --timeout 7200 --junitxml=$(REPORTS)/torture.xml $(ARGS)
 
-bench: setup ## measure propagation and overhead
+bench: setup .venv-bench/.ready ## measure propagation, overhead and cost, beside the peers
 	.venv/bin/python -m bench $(ARGS)
 
 mutants: .venv-mutants/.ready ## plant bugs in evidence, ledger and gate; 90 % must be noticed (docs/mutants.md)
 	rm -rf mutants
 	.venv-mutants/bin/mutmut run $(ARGS)
-	.venv-mutants/bin/mutmut export-cicd-stats
-	.venv-mutants/bin/python tests/mutants.py mutants/mutmut-cicd-stats.json
+	.venv-mutants/bin/python tests/mutants.py mutants
 
 lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes newer versions
 	$(LOCK) uv.in -o uv.txt
@@ -66,10 +65,11 @@ lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes ne
 	$(LOCK) -c main.txt test.in -o test.txt
 	$(LOCK) flink.in -o flink.txt
 	$(LOCK) -c core.txt mutants.in -o mutants.txt
+	$(LOCK) bench.in -o bench.txt
 	$(LOCK) -c core.txt tensorflow.in -o tensorflow.txt
 
 clean: ## remove the environments and what tools left; .ion/ stays
-	rm -rf .uv .venv .venv-core .venv-flink .venv-mutants .venv-tensorflow mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .uv .venv .venv-bench .venv-core .venv-flink .venv-mutants .venv-tensorflow mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # --- environments: a `.ready` file is newer than everything its environment was made from
 .uv/.ready: requirements/uv.txt
@@ -85,6 +85,12 @@ clean: ## remove the environments and what tools left; .ion/ stays
 .venv-flink/.ready: requirements/flink.txt $(PROJECT) | .uv/.ready
 .venv-mutants/.ready: requirements/mutants.txt $(PROJECT) | .uv/.ready
 .venv-tensorflow/.ready: requirements/tensorflow.txt $(PROJECT) | .uv/.ready
+
+# The peers alone, without ion.
+.venv-bench/.ready: requirements/bench.txt | .uv/.ready
+	@test -x .venv-bench/bin/python || $(UV) venv --quiet --clear --python "$(PYTHON)" .venv-bench
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python .venv-bench $<
+	@touch $@
 
 # --compile-bytecode: where PYTHONDONTWRITEBYTECODE is set, every start would compile dagster again.
 %/.ready:

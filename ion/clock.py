@@ -23,6 +23,10 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+now_s = time.time
+"""Wall-clock seconds since the Unix epoch (UTC), exact to a microsecond: for where `now_us` would cost too much."""
+
+
 def rfc3339(us: int) -> str:
     """Return ``us`` as RFC 3339 in UTC with microseconds."""
     seconds, micros = divmod(us, 1_000_000)

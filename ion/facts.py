@@ -9,8 +9,10 @@ No fact holds a path of a host or a raw row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
+
+from ion.values import dataclass
 
 Object = Mapping[str, object]
 
@@ -484,6 +486,34 @@ class TrustChanged(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssued(Fact):
+    """A token for the receiver was issued: whoever shows its secret has ``roles`` until ``until``.
+
+    ``verifier`` is the SHA-256 of the secret, 32 random bytes that are kept nowhere. ``agents`` and ``nodes``
+    are patterns (``spark-*``, ``patient_tests/*``) of whose facts, and about what, may be told with it.
+    """
+
+    SUBJECTS = ("token", "verifier")
+    token: str
+    verifier: str
+    roles: Sequence[str]
+    agents: Sequence[str]
+    nodes: Sequence[str]
+    until: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(Fact):
+    """A token counts no longer; what was told with it stays."""
+
+    SUBJECTS = ("token",)
+    token: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySetPublished(Fact):
     """A policy set was published: from now on its reference stands for exactly this digest.
 
@@ -645,6 +675,30 @@ class CaptureErased(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionApplied(Fact):
+    """Bodies that facts name by digest were removed because of their age; the facts stay.
+
+    ``kind`` is ``captures``, ``quarantine`` or ``statistics``; what went was older than ``before`` (µs), at
+    ``node`` alone where one is named. ``floor`` is the least age (µs) that was in force. ``listing`` is the digest
+    of a block that names the facts, at positions ``first`` to ``last``. ``kept`` counts by reason what had to stay.
+    """
+
+    SUBJECTS = ("retention", "node")
+    retention: str
+    kind: str
+    before: int
+    floor: int
+    bodies: int
+    size: int
+    first: int
+    last: int
+    listing: str
+    kept: Object
+    by: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsCompacted(Fact):
     """The stored points of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
 
@@ -721,10 +775,13 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     ModelRevoked,
     ApprovalGiven,
     TrustChanged,
+    TokenIssued,
+    TokenRevoked,
     PolicySetPublished,
     ReviewDrawn,
     NotificationSent,
     CaptureErased,
+    RetentionApplied,
     CheckpointSigned,
     StatisticsCompacted,
     MirrorUpdated,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 HAND_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _HANDED_OVER = "spool:"
+_SERVERS = ("https://", "http://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,25 @@ class Home:
         return name
 
     @property
+    def server_url(self) -> str:
+        """The server that this process reports to (``ION_STORE_URL=https://…``); empty where it opens the store."""
+        url = os.environ.get("ION_STORE_URL", "")
+        return url if url.startswith(_SERVERS) else ""
+
+    @property
     def store_url(self) -> str:
         """``ION_STORE_URL``, by default SQLite under the root.
 
         Raises:
-            IonError: ``store-elsewhere`` where this process hands its facts over and opens no store.
+            IonError: ``store-elsewhere`` where this process hands its facts over, or reports to a server,
+                and opens no store.
         """
+        if self.server_url:
+            raise IonError(
+                "store-elsewhere",
+                f"this process reports to {self.server_url}; it does not open the governance store",
+                "do this where the store is, or ask the server",
+            )
         if self.hand:
             raise IonError(
                 "store-elsewhere",
@@ -109,6 +123,11 @@ class Home:
     def checkpoints(self) -> Path:
         """Signed heads of the ledger, one file each: copies of them belong on other machines."""
         return self.root / "checkpoints"
+
+    @property
+    def retention(self) -> Path:
+        """How long bodies must be kept at least, where the defaults do not fit; see `ion.store.floors`."""
+        return self.root / "retention.toml"
 
     @property
     def mlflow_url(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from ion.agent.figures import Figures
 from ion.agent.holdings import Holdings
 from ion.agent.statistics import Waiting, finite, leaves, statistics_fact
-from ion.clock import now_us
+from ion.clock import now_s
 from ion.errors import IonError
 from ion.facts import (
     AlertRaised,
@@ -95,7 +95,7 @@ class NodeRun(Figures, Holdings):
             points = self._single[series, epoch]
         except KeyError:
             points = self._single.setdefault((series, epoch), deque())
-        points.append((now_us(), float(value)))
+        points.append((now_s(), float(value)))
         if self.client.idle:
             self.client.wake()
 

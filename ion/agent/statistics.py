@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
 from ion.errors import IonError
 from ion.facts import StatisticsRecorded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +35,8 @@ class Waiting:
     """The points of a run that are not yet spooled."""
 
     def __init__(self) -> None:
-        self.single: dict[tuple[str, str], deque[tuple[int, float]]] = {}
-        """(time, value) by (series, epoch), as they are told one by one."""
+        self.single: dict[tuple[str, str], deque[tuple[float, float]]] = {}
+        """(seconds, value) by (series, epoch), as they are told one by one."""
         self._many: deque[Column] = deque()
 
     def __bool__(self) -> bool:
@@ -80,9 +80,8 @@ class Waiting:
         for key, told in list(self.single.items()):
             count = len(told)
             if count:
-                # Times fit a float's 53 bits until the year 2255.
                 flat = np.fromiter(chain.from_iterable(told.popleft() for _ in range(count)), np.float64, 2 * count)
-                taken.setdefault(key, []).append(Points(flat[0::2].astype(np.int64), flat[1::2].copy()))
+                taken.setdefault(key, []).append(Points(np.rint(flat[0::2] * 1e6).astype(np.int64), flat[1::2].copy()))
         return [Column(*key, Points.joined(parts)) for key, parts in taken.items()]
 
     def give_back(self, columns: Sequence[Column]) -> None:

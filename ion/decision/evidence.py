@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from ion.agent.dataset import read_parquet
 from ion.canonical import digest_json
 from ion.errors import IonError
+from ion.evidence.hashed_reading import Content
 from ion.evidence.quorum import standing
 from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ion.evidence.trust import Trust
     from ion.store import Candidate, GovernanceStore
 
-Measure = Callable[[str, Mapping[str, bytes], "pd.DataFrame", str], Mapping[str, float]]
+Measure = Callable[[str, Mapping[str, Content], "pd.DataFrame", str], Mapping[str, float]]
 """(format, model files, held-out frame, label column) → metrics."""
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, get_args
+
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ion.evidence.grounds import Grounds
+    from ion.evidence.hashed_reading import Content
     from ion.evidence.statements import LeaseEnd
     from ion.serving.scorer import Scorer
 
@@ -60,7 +63,7 @@ class Admitted:
     pointer: str
     cause: str
     candidate_run: str
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[str, Content] = field(repr=False)
     format: str
     scorer: Scorer = field(repr=False)
     lease_end: int

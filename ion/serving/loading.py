@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from ion.errors import IonError
 from ion.serving.scorer import LINEAR_FORMAT, load_scorer, model_format
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ion.evidence.artifacts import ArtifactStore
+    from ion.evidence.hashed_reading import Content
     from ion.serving.scorer import Scorer
 
 MAX_MODEL_BYTES = 1 << 30
@@ -26,7 +28,7 @@ LoadStep = Literal["manifest", "artifact", "format"]
 class Loaded:
     """A model's bytes and what was made from them."""
 
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[str, Content] = field(repr=False)
     format: str
     scorer: Scorer = field(repr=False)
 

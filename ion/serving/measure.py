@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ion.evidence.hashed_reading import Content
 
-def measure(model_format: str, files: Mapping[str, bytes], frame: pd.DataFrame, label: str) -> dict[str, float]:
+
+def measure(model_format: str, files: Mapping[str, Content], frame: pd.DataFrame, label: str) -> dict[str, float]:
     """Score ``frame`` (columns: the features and ``label`` in {0, 1}) and return the metrics.
 
     ``roc_auc``, ``accuracy`` and ``recall`` (at the model's threshold), ``log_loss``; as defined by

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ion.canonical import canonical_bytes
@@ -18,12 +17,15 @@ from ion.errors import IonError
 from ion.evidence.files import MIB
 from ion.evidence.manifest import Manifest
 from ion.evidence.parsing import Fields
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from ion.evidence.hashed_reading import Content
 
 LINEAR_FORMAT = "ion-linear/1"
 MODEL_FILE = "model.json"
@@ -118,7 +120,7 @@ class LinearScorer:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> LinearScorer:
+    def from_bytes(cls, data: Content) -> LinearScorer:
         """Return the scorer of a ``model.json``.
 
         Raises:
@@ -141,7 +143,7 @@ class LinearScorer:
         if not all(value > 0.0 and math.isfinite(1.0 / value) for value in scale):
             raise fields.fail("a scale is not a positive number with a finite inverse")
         return cls(
-            digest=Manifest.from_files({MODEL_FILE: data}).digest,
+            digest=Manifest.from_files({MODEL_FILE: bytes(data)}).digest,
             features=features,
             classes=classes,
             threshold=threshold,
@@ -215,9 +217,9 @@ class LinearScorer:
         return self.classes[1] if score >= self.threshold else self.classes[0]
 
 
-def model_format(files: Mapping[str, bytes]) -> str:
+def model_format(files: Mapping[str, Content]) -> str:
     """Return what format a model's files are in, judged by the bytes; ``pickle`` and ``unknown`` have no loader."""
-    if any(path.lower().endswith(_PICKLES) or data.startswith(b"\x80") for path, data in files.items()):
+    if any(path.lower().endswith(_PICKLES) or data[:1] == b"\x80" for path, data in files.items()):
         return "pickle"
     if set(files) != {MODEL_FILE}:
         return "unknown"
@@ -225,7 +227,7 @@ def model_format(files: Mapping[str, bytes]) -> str:
     return declared if isinstance(declared, str) and declared.isprintable() and declared else "unknown"
 
 
-def load_scorer(format: str, files: Mapping[str, bytes]) -> Scorer:  # noqa: A002 - the field's name
+def load_scorer(format: str, files: Mapping[str, Content]) -> Scorer:  # noqa: A002 - the field's name
     """Return the scorer of a model.
 
     Raises:
@@ -246,11 +248,11 @@ def _logistic(z: float) -> float:
     return math.nan  # one NaN, whatever the bits of z
 
 
-def _json(data: bytes) -> dict[str, object]:
+def _json(data: Content) -> dict[str, object]:
     if len(data) > MAX_MODEL_FILE:
         raise IonError(_BAD, f"{MODEL_FILE} is larger than {MAX_MODEL_FILE} bytes")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        value = json.loads(bytes(data).decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise IonError(_BAD, f"{MODEL_FILE} is not JSON with distinct keys and finite numbers") from error
     return Fields.of(value, MODEL_FILE, _BAD).whole()

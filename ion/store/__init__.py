@@ -5,7 +5,10 @@ only: `GovernanceStore.append` takes what agents shipped, `GovernanceStore.comma
 transaction in which governance itself acts (define, decide, promote, halt).
 """
 
+from ion.store.asking import FactIndex, Listed, Search
+from ion.store.connection import outage
 from ion.store.governance import Command, GovernanceStore, open_store
+from ion.store.permission import Scope
 from ion.store.reading import Appended, Candidate, Current, Filed, Head
 
 __all__ = [
@@ -13,8 +16,13 @@ __all__ = [
     "Candidate",
     "Command",
     "Current",
+    "FactIndex",
     "Filed",
     "GovernanceStore",
     "Head",
+    "Listed",
+    "Scope",
+    "Search",
     "open_store",
+    "outage",
 ]

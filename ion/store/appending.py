@@ -13,8 +13,9 @@ from ion.ids import new_id, observed_id
 from ion.ledger import link
 from ion.records import Record, write_record
 from ion.store import points, schema
+from ion.store.permission import Permission
 from ion.store.projections import fold
-from ion.store.reading import Appended
+from ion.store.reading import Appended, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ion.clock import Clock
+    from ion.store.permission import Scope
+
+_LEAVES_A_HOLE = frozenset({"forbidden-fact", "out-of-scope"})
 
 
 class Append:
     """Appends within one transaction that already holds the head lock; end with `finish`."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, scope: Scope | None = None) -> None:
         self._connection = connection
+        self._permission = Permission(Reader(connection), scope) if scope else None
         self._clock = clock
         row = connection.execute(select(schema.head.c.position, schema.head.c.link)).one()
         self._started = row.position
@@ -56,8 +61,8 @@ class Append:
             if refusal:
                 conflicts += 1
                 self._alert(record.agent, *refusal, about=record.digest)
-                if refusal[0] == "forbidden-fact":
-                    self._refused(record)
+                if refusal[0] in _LEAVES_A_HOLE:
+                    self._refused(record, refusal[1])
             else:
                 fresh.append(record)
                 raws[record.agent, record.seq] = record.raw
@@ -75,9 +80,12 @@ class Append:
         if record.agent == self._own:
             return "forbidden-agent", f"an agent shipped a {kind} in the name of the store"
         if isinstance(record.fact, GOVERNANCE_ONLY):
-            return "forbidden-fact", f"an agent shipped a {kind} as sequence {record.seq}"
+            return "forbidden-fact", f"an agent may not tell a {kind}; it did as sequence {record.seq}"
         if known:
             return "sequence-conflict", f"sequence {record.seq} came twice with different content"
+        problem = self._permission.problem(record) if self._permission else ""
+        if problem:
+            return "out-of-scope", f"a {kind} as sequence {record.seq} was refused: {problem}"
         return None
 
     def _note_skew(self, records: Sequence[Record]) -> None:
@@ -134,7 +142,7 @@ class Append:
         if not self._ids_known({identity}):
             self.own(AlertRaised(scope=scope, alert=alert, message=message), identity)
 
-    def _refused(self, record: Record) -> None:
+    def _refused(self, record: Record, reason: str) -> None:
         """Explain the hole that a refused record leaves in its agent's numbers, once."""
         identity = observed_id("refused", record.agent, str(record.seq))
         if not self._ids_known({identity}):
@@ -142,7 +150,7 @@ class Append:
                 scope=record.agent,
                 what="refused facts",
                 count=1,
-                reason=f"an agent may not tell a {type(record.fact).__name__}",
+                reason=reason,
                 first=record.seq,
                 last=record.seq,
             )

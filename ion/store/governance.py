@@ -7,7 +7,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from ion.clock import Clock
@@ -16,12 +16,13 @@ from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
 from ion.store import capture_keys, points, schema
-from ion.store.appending import Append, first_of_each
+from ion.store.appending import Append
+from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
-from ion.store.projections import fold
 from ion.store.reading import Appended, Candidate, Current, Head, Reader
-from ion.store.refold import Refold
+from ion.store.refold import Refold, fold_all
+from ion.store.retention import Retention
 from ion.store.statistics import StoredStatistics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ion.evidence.captures import CaptureKey
     from ion.points import Points
+    from ion.store.permission import Scope
 
 F = TypeVar("F", bound=Fact)
 _REBUILD_STEP = 1000
@@ -76,18 +78,20 @@ class GovernanceStore:
         self._clock = Clock(since=self._clock.last)
         drop_inherited(self._engine)
 
-    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> Appended:
+    def append(
+        self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None, scope: Scope | None = None
+    ) -> Appended:
         """Append what an agent shipped, in order; idempotent by (agent, seq) and by fact id.
 
         The same (agent, seq) with other bytes, and facts that only governance may write, are
-        refused, each with an alert fact. ``blocks`` maps the digests that facts name to ciphertext, or to
-        the points of statistics. All or nothing: after an exception the store is as before.
+        refused, each with an alert fact; under a ``scope``, what it does not cover, too. ``blocks`` maps
+        the digests that facts name to ciphertext, or to the points of statistics. All or nothing.
 
         Raises:
-            IonError: ``store-unreachable``.
+            IonError: ``store-unreachable``; ``token-refused`` when the scope's token was revoked.
         """
         with writing(self._engine) as connection:
-            step = Append(connection, self._clock)
+            step = Append(connection, self._clock, scope)
             result = step.shipped(records, blocks or {})
             step.finish()
             return result
@@ -114,9 +118,19 @@ class GovernanceStore:
         return Head(row.position, bytes(row.link))
 
     @property
+    def index(self) -> FactIndex:
+        """The facts as they are asked for page by page."""
+        return FactIndex(self._engine)
+
+    @property
     def ledger(self) -> StoredLedger:
         """The facts as a ledger: entries in order, and their Merkle tree."""
         return StoredLedger(self._engine)
+
+    @property
+    def retention(self) -> Retention:
+        """What removes bodies for their age, and knows which went so."""
+        return Retention(self._engine, self._clock)
 
     def refold(self) -> Refold:
         """Return an empty fold to compare the projections with."""
@@ -137,8 +151,7 @@ class GovernanceStore:
 
     def latest(self, kind: type[F], subject: str | None = None) -> Recorded[F] | None:
         """Return the newest fact of a kind about ``subject``, or None."""
-        found = self.find(kind, subject, limit=1, newest_first=True)
-        return found[0] if found else None
+        return next(iter(self.find(kind, subject, limit=1, newest_first=True)), None)
 
     def current(self, node: str) -> Current:
         """Return what ``ion/node`` should serve now."""
@@ -156,16 +169,8 @@ class GovernanceStore:
 
     def prediction_position(self, prediction: PredictionId) -> int | None:
         """Return the position of the fact that committed this prediction, or None."""
-        table = schema.prediction_range
-        query = (
-            select(table.c.position, table.c.last)
-            .where(table.c.epoch == prediction.epoch, table.c.first <= prediction.seq)
-            .order_by(table.c.first.desc())
-            .limit(1)
-        )
         with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return row.position if row is not None and row.last >= prediction.seq else None
+            return Reader(connection).prediction_position(prediction)
 
     def record_at(self, position: int) -> Record:
         """Return the record at a position.
@@ -263,23 +268,16 @@ class GovernanceStore:
     def agents(self) -> dict[str, int]:
         """Return the acknowledged sequence number of each agent."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))
-            return {row.agent: row.seq for row in rows}
+            return {row.agent: row.seq for row in connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))}
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
+        return self.index.acknowledged(agent)
 
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""
         with writing(self._engine) as connection:
-            for table in (*schema.PROJECTIONS, schema.tile):
-                connection.execute(delete(table))
-            seen: set[str] = set()
-            last, count = 0, 0
-            columns = (schema.fact.c.position, schema.fact.c.raw)
-            query = select(*columns).order_by(columns[0]).limit(_REBUILD_STEP)
-            while rows := connection.execute(query.where(columns[0] > last)).all():
-                batch = [(row.position, read_record(bytes(row.raw))) for row in rows]
-                fold(connection, first_of_each(batch, seen))
-                last, count = rows[-1].position, count + len(rows)
-            return count
+            return fold_all(connection)
 
     def projections(self) -> dict[str, list[tuple[object, ...]]]:
         """Return every projection's rows, ordered: equal before and after `rebuild`."""

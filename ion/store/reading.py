@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import select
@@ -10,9 +9,12 @@ from sqlalchemy import select
 from ion.facts import Fact
 from ion.records import Recorded, read_record
 from ion.store import schema
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
+
+    from ion.ids import PredictionId
 
 F = TypeVar("F", bound=Fact)
 
@@ -103,6 +105,18 @@ class Reader:
         query = select(schema.current).where(schema.current.c.node == node)
         row = self._connection.execute(query).mappings().first()
         return Current(**row) if row else Current(node, 0, "", "", "", "", halted=False)
+
+    def prediction_position(self, prediction: PredictionId) -> int | None:
+        """Return the position of the fact that committed this prediction, or None."""
+        table = schema.prediction_range
+        query = (
+            select(table.c.position, table.c.last)
+            .where(table.c.epoch == prediction.epoch, table.c.first <= prediction.seq)
+            .order_by(table.c.first.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).first()
+        return row.position if row is not None and row.last >= prediction.seq else None
 
     def serial_of(self, cause: str, node: str) -> int | None:
         """Return the serial of the change that ``cause`` made to a node, or None when it made none."""

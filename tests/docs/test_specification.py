@@ -56,22 +56,35 @@ def test_a_changed_record_has_another_link(records: list[bytes]) -> None:
     assert link(GENESIS, records[0]) != link(GENESIS, records[0].replace(b"moved", b"stood"))
 
 
+def reported(raws: list[bytes]) -> bytes:
+    """Return the body in which an agent reports these records over HTTP (receiver.md)."""
+    from ion.agent.body import frames_of
+    from ion.canonical import digest_bytes
+    from ion.records import read_record
+
+    ((_, body),) = frames_of([read_record(raw) for raw in raws], {digest_bytes(b"abc"): b"abc"})
+    return body
+
+
 def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
-    from ion.agent.spool import SpoolWriter, read_frames
+    from ion.agent.segments import read_frames
+    from ion.agent.spool import SpoolWriter
 
     lines = [row.split() for row in vector(docs / "spec" / "spool.md", "spool").splitlines()]
-    heads, size, digest = [row[-1] for row in lines[:2]], int(lines[2][-1]), lines[3][-1]
+    heads, size, digest = [row[-1] for row in lines[:3]], int(lines[3][-1]), lines[4][-1]
     writer = SpoolWriter(tmp_path, "agent-1")
     writer.append(records[0], b"abc")
     writer.append(records[1])
     writer.close()
-    data = (tmp_path / "agent-1" / "facts").read_bytes()
+    data = (tmp_path / "agent-1" / "facts-00000000").read_bytes()
+    assert reported(records) == data[108:]
+    second = 108 + 76 + len(records[0]) + 3
+    assert [data[:108].hex(), data[108:184].hex(), data[second : second + 76].hex()] == heads
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
-    second = 12 + 32 + len(records[0]) + 3
-    assert [data[:44].hex(), data[second : second + 44].hex()] == heads
-    plain = hashlib.sha256(bytes(32) + data[:12] + records[0] + b"abc").hexdigest()
-    assert heads[0].endswith(plain)
-    frames = list(read_frames(tmp_path / "agent-1", 0, bytes(32)))
+    assert heads[0].endswith(hashlib.sha256(data[:76]).hexdigest())
+    own = hashlib.sha256(data[108:120] + records[0] + b"abc").digest()
+    assert heads[1].endswith(own.hex() + hashlib.sha256(bytes(32) + own).hexdigest())
+    frames = list(read_frames(tmp_path / "agent-1"))
     assert [(frame.record, frame.block) for frame in frames] == [(records[0], b"abc"), (records[1], b"")]
 
 
@@ -169,6 +182,27 @@ def test_a_capture_block_is_as_specified() -> None:
     assert (opened, offset) == ([[b"a", b"c"], [b"b"]], len(block))
 
 
+def test_a_packed_capture_block_is_as_specified() -> None:
+    """Take a block of columns apart by the specification alone."""
+    import numpy as np
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from ion.serving.capture import seal_columns
+    from ion.serving.keyring import CaptureKey
+
+    key = CaptureKey("one", bytes(range(32)))
+    block = seal_columns(b"-1.5,2e+3\n0.25,7", np.array([0.25, 1e-7]), key, b"place")
+    assert block[:8] == b"IONCAP3\n"
+    size, rows, sections = struct.unpack("<3I", block[8:20])
+    assert (rows, sections) == (2, 1)
+    header, nonce = block[: 12 + size], block[20 + 4 : 20 + 16]
+    bound = hashlib.sha256(header).digest() + b"place"
+    plain = AESGCM(key.secret).decrypt(nonce, block[len(header) :], bound)
+    assert struct.unpack("<2d", plain[:16]) == (0.25, 1e-7)
+    text = "".join("0123456789.,-+e\n"[half] for byte in plain[16:] for half in divmod(byte, 16))
+    assert text == "-1.5,2e+3\n0.25,7"
+
+
 def test_a_person_is_tagged_as_specified(docs: Path) -> None:
     from ion.serving.subject import SubjectTags
 
@@ -191,3 +225,13 @@ def test_a_figure_is_written_as_specified(docs: Path, tmp_path: Path) -> None:
     client.close()
     (told,) = receiver.facts(FigureRecorded)
     assert asdict(told) == json.loads(vector(docs / "spec" / "figures.md", "figure"))
+
+
+def test_the_listing_of_a_retention_is_written_as_specified(docs: Path) -> None:
+    from ion.canonical import digest_bytes
+    from ion.store.listing import write_listing
+
+    page = docs / "spec" / "retention.md"
+    told = vector(page, "listing").encode()
+    assert write_listing("captures", [15, 12]) == told
+    assert f"`{digest_bytes(told)}`" in page.read_text("utf-8")
