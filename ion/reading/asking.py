@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from ion.agent.opening import ship_shared
+from ion.agent.remote_store import RemoteStore
 from ion.errors import IonError
 from ion.facts import Fact, GapNoted, NodeRunStarted
 from ion.home import Home
@@ -25,7 +26,7 @@ F = TypeVar("F", bound=Fact)
 class Asked:
     """An open store, and why what waits in the spools may not be in it yet."""
 
-    store: GovernanceStore
+    store: GovernanceStore | RemoteStore
     waiting: str
 
     def gaps(self, found: Sequence[Recorded[F]]) -> list[dict[str, object]]:
@@ -56,13 +57,20 @@ class Asked:
 
 @contextmanager
 def asking() -> Iterator[Asked]:
-    """Open the existing store, after carrying into it what this process and ended agents told.
+    """Open the existing store, or the server that this process reports to, after telling it what waits here.
 
     Raises:
-        IonError: ``no-home``, ``store-elsewhere``, ``extra-missing``, and as `ion.store.open_store`.
+        IonError: ``no-home``, ``store-elsewhere``, ``extra-missing``, and as `ion.store.open_store` or `RemoteStore`.
     """
     home = Home.find()
     waiting = ship_shared(home)
+    if home.server_url:
+        server = RemoteStore.of(home.server_url)
+        try:
+            yield Asked(server, waiting)
+        finally:
+            server.close()
+        return
     try:
         from ion.store import open_store
     except ImportError as error:
