@@ -182,6 +182,71 @@ class SignaturesRecorded(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CategoriesRecorded(Fact):
+    """Counts by category: ``counts[i]`` values equal to ``categories[i]``, plus ``other`` and ``missing`` ones."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    categories: Sequence[str]
+    counts: Sequence[int]
+    other: int = 0
+    missing: int = 0
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SketchRecorded(Fact):
+    """A quantile sketch of ``n`` numbers: ``sketch`` is base64 of the serialized form of ``algorithm``."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    algorithm: str
+    k: int
+    n: int
+    missing: int
+    sketch: str
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureRecorded(Fact):
+    """A shaped figure: ``shape`` is ``vector``, ``table``, ``matrix`` or ``lines``, ``figure`` its numbers."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    shape: str
+    figure: Object
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecorded(Fact):
+    """Something happened in a node run that its program found worth telling."""
+
+    SUBJECTS = ("run", "name")
+    run: str
+    name: str
+    attributes: Object = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsRecorded(Fact):
+    """What a node run logged: [{us, level, logger, message}], and ``exception``, its kind, where there was one.
+
+    ``cut`` is how many characters of a long message were left out.
+    """
+
+    SUBJECTS = ("run",)
+    run: str
+    entries: Sequence[Object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRecorded(Fact):
     """A dataset version was read or written by a node run; ``schema`` is [{name, type}]."""
 

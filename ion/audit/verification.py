@@ -14,11 +14,16 @@ from ion.audit.pointers import pointer_problems
 from ion.audit.signatures import signature_problems
 from ion.errors import IonError
 from ion.facts import (
+    CategoriesRecorded,
+    EventRecorded,
+    FigureRecorded,
+    LogsRecorded,
     MessageReceived,
     MessageSent,
     ParamRecorded,
     SignatureRecorded,
     SignaturesRecorded,
+    SketchRecorded,
     StatisticsRecorded,
 )
 from ion.ledger import Problem, Walk
@@ -34,11 +39,16 @@ if TYPE_CHECKING:
     from ion.store.refold import Refold
 
 _NOT_LOOKED_AT_AGAIN = (
+    CategoriesRecorded,
+    EventRecorded,
+    FigureRecorded,
+    LogsRecorded,
     MessageReceived,
     MessageSent,
     ParamRecorded,
     SignatureRecorded,
     SignaturesRecorded,
+    SketchRecorded,
     StatisticsRecorded,
 )
 """Facts of which there may be very many, and that name no file and nothing signed: they are not kept."""

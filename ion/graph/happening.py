@@ -14,6 +14,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     Fact,
     GapNoted,
     IonDefined,
@@ -194,6 +195,12 @@ def _(fact: AdmissionRefused) -> tuple[str, str]:
 @happening.register
 def _(fact: PredictionReplayed) -> tuple[str, str]:
     return fact.prediction, f"replayed: {fact.verdict}" + (f" ({fact.reason})" if fact.reason else "")
+
+
+@happening.register
+def _(fact: EventRecorded) -> tuple[str, str]:
+    attributes = ", ".join(f"{name} {value}" for name, value in sorted(fact.attributes.items()))
+    return fact.run, fact.name + (f" ({attributes[:200]})" if attributes else "")
 
 
 @happening.register

@@ -16,6 +16,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     GapNoted,
     IonDefined,
     MessageReceived,
@@ -62,6 +63,7 @@ SHOWN: tuple[type[Fact], ...] = (
     AdmissionRefused,
     EpochClosed,
     PredictionReplayed,
+    EventRecorded,
     GapNoted,
     AlertRaised,
 )
