@@ -9,8 +9,10 @@ No fact holds a path of a host or a raw row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
+
+from ion.values import dataclass
 
 Object = Mapping[str, object]
 
@@ -673,6 +675,30 @@ class CaptureErased(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionApplied(Fact):
+    """Bodies that facts name by digest were removed because of their age; the facts stay.
+
+    ``kind`` is ``captures``, ``quarantine`` or ``statistics``; what went was older than ``before`` (µs), at
+    ``node`` alone where one is named. ``floor`` is the least age (µs) that was in force. ``listing`` is the digest
+    of a block that names the facts, at positions ``first`` to ``last``. ``kept`` counts by reason what had to stay.
+    """
+
+    SUBJECTS = ("retention", "node")
+    retention: str
+    kind: str
+    before: int
+    floor: int
+    bodies: int
+    size: int
+    first: int
+    last: int
+    listing: str
+    kept: Object
+    by: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsCompacted(Fact):
     """The stored points of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
 
@@ -755,6 +781,7 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     ReviewDrawn,
     NotificationSent,
     CaptureErased,
+    RetentionApplied,
     CheckpointSigned,
     StatisticsCompacted,
     MirrorUpdated,

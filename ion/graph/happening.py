@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
+from ion.clock import rfc3339
 from ion.facts import (
     AdmissionRefused,
     AlertRaised,
@@ -31,6 +32,7 @@ from ion.facts import (
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    RetentionApplied,
     ReviewDrawn,
     RolledBack,
     RowsQuarantined,
@@ -68,7 +70,8 @@ def _(fact: NodeRunEnded) -> tuple[str, str]:
 @happening.register
 def _(fact: DatasetRecorded) -> tuple[str, str]:
     verb = {"input": "read", "output": "wrote", "heldout": "held out"}.get(fact.role, fact.role)
-    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}, {fact.rows} rows"
+    rows = f", {fact.rows} rows" if fact.rows >= 0 else ""  # other systems do not always count
+    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}{rows}"
 
 
 @happening.register
@@ -185,6 +188,12 @@ def _(fact: RowsQuarantined) -> tuple[str, str]:
 @happening.register
 def _(fact: CaptureErased) -> tuple[str, str]:
     return fact.erasure, f"{len(fact.keys)} capture keys destroyed by {fact.by}: {fact.reason}"
+
+
+@happening.register
+def _(fact: RetentionApplied) -> tuple[str, str]:
+    told = f"{fact.bodies} bodies of {fact.kind} from before {rfc3339(fact.before)[:10]} removed by {fact.by}"
+    return fact.retention, told
 
 
 @happening.register

@@ -177,3 +177,35 @@ def test_what_the_page_reads_back_is_what_it_shows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (shown,) = [block.code for block in documentation.BLOCKS if block.page == page and block.language == "text"]
     assert done.stdout == shown
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_backup_is_made_and_restored_as_the_page_says(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ion.testing import make_history
+
+    def store(home: Path) -> str:
+        if database == "sqlite":
+            return f"sqlite:///{home / 'store.db'}"
+        return str(request.getfixturevalue("postgres")())
+
+    program = tmp_path / "bin" / "ion"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ion.cli "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    said = {}
+    for name, home in (("back up", tmp_path / "old"), ("restore", tmp_path / "new")):
+        url = store(home)
+        if name == "back up":
+            make_history(home, url).deployment.close()
+        monkeypatch.setenv("ION_HOME", str(home))
+        monkeypatch.setenv("ION_STORE_URL", url)
+        for line in documentation.marked("docs/how-to/back-up.md", "run", name).splitlines():
+            command = line.removeprefix("$ ").replace("/mnt/backups", str(tmp_path / "backups"))
+            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        audit = subprocess.run([program, "audit", "verify", "--json"], capture_output=True, text=True, check=True)
+        said[name] = json.loads(audit.stdout)
+    assert said["back up"] == said["restore"]

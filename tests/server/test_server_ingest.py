@@ -108,7 +108,7 @@ def test_a_body_that_was_cut_is_refused(scene: Scene) -> None:
 
 
 def test_frames_that_continue_another_chain_are_refused(scene: Scene) -> None:
-    from ion.agent.spool import framed
+    from ion.agent.frames import framed
 
     frame, _ = framed(b"x" * 32, param("r", 0).raw)
     assert code(scene.send_body(scene.token(), "agent-1", zstd(frame))) == (400, "bad-body")
