@@ -47,7 +47,7 @@ test-engines: setup ## real Spark, Flink, MLflow, PostgreSQL, Chromium; one at a
 torture: setup ## the long forms of tests that `make test` runs in short
 	.venv/bin/python -m pytest -m torture --timeout 7200 --junitxml=$(REPORTS)/torture.xml $(ARGS)
 
-bench: setup ## measure propagation and overhead
+bench: setup .venv-bench/.ready ## measure propagation, overhead and cost, beside the peers
 	.venv/bin/python -m bench $(ARGS)
 
 mutants: .venv-mutants/.ready ## plant bugs in evidence, ledger and gate; 90 % must be noticed (docs/mutants.md)
@@ -63,9 +63,10 @@ lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes ne
 	$(LOCK) -c main.txt test.in -o test.txt
 	$(LOCK) flink.in -o flink.txt
 	$(LOCK) -c core.txt mutants.in -o mutants.txt
+	$(LOCK) bench.in -o bench.txt
 
 clean: ## remove the environments and what tools left; .ion/ stays
-	rm -rf .uv .venv .venv-core .venv-flink .venv-mutants mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .uv .venv .venv-bench .venv-core .venv-flink .venv-mutants mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # --- environments: a `.ready` file is newer than everything its environment was made from
 .uv/.ready: requirements/uv.txt
@@ -80,6 +81,12 @@ clean: ## remove the environments and what tools left; .ion/ stays
 .venv-core/.ready: requirements/core.txt $(PROJECT) | .uv/.ready
 .venv-flink/.ready: requirements/flink.txt $(PROJECT) | .uv/.ready
 .venv-mutants/.ready: requirements/mutants.txt $(PROJECT) | .uv/.ready
+
+# The peers alone, without ion.
+.venv-bench/.ready: requirements/bench.txt | .uv/.ready
+	@test -x .venv-bench/bin/python || $(UV) venv --quiet --clear --python "$(PYTHON)" .venv-bench
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python .venv-bench $<
+	@touch $@
 
 # --compile-bytecode: where PYTHONDONTWRITEBYTECODE is set, every start would compile dagster again.
 %/.ready:

@@ -7,11 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
-NAMES = ("cost", "gate", "ledger", "overhead-flink", "overhead-spark", "propagation", "revocation")
+BESIDE = {
+    "footprint": "bench.footprint",
+    "paper-day": "bench.paper_day",
+    "peers": "bench.peers",
+    "rate": "bench.rate",
+}
+"""Benchmarks that take no options: a module with ``measure()`` each."""
+NAMES = ("cost", "down", "gate", "ledger", "overhead-flink", "overhead-spark", *BESIDE, "propagation", "revocation")
 
 
 def main() -> int:
@@ -56,7 +64,9 @@ def _run(name: str, given: argparse.Namespace, figures: list[Figure]) -> int:
 
 def _measure(given: argparse.Namespace) -> None:
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
-    if given.only == "propagation":
+    if given.only in BESIDE:
+        import_module(BESIDE[given.only]).measure()
+    elif given.only == "propagation":
         from bench.propagation import measure
 
         measure(given.swaps)
@@ -76,6 +86,10 @@ def _measure(given: argparse.Namespace) -> None:
         from bench.revocation import measure as measure_revocation
 
         measure_revocation()
+    elif given.only == "down":
+        from bench.down import measure as measure_down
+
+        measure_down()
     elif given.only == "ledger":
         from bench.ledger import measure as measure_ledger
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.sampling import quantile
@@ -16,7 +16,10 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure in ``unit`` from ``n`` samples; ``target`` is the most it should be, None where none is set."""
+    """A figure in ``unit`` from ``n`` samples; ``target`` is the most it should be, None where none is set.
+
+    With ``least`` the target is the least that it should be.
+    """
 
     name: str
     value: float
@@ -27,6 +30,7 @@ class Figure:
     target: float | None = None
     reached: bool | None = None
     note: str = ""
+    least: bool = False
 
     def line(self) -> str:
         """Return the JSON line."""
@@ -41,10 +45,26 @@ class Figure:
             return None
 
 
-def tell(name: str, value: float, unit: str, n: int, *, target: float | None = None, note: str = "") -> None:
-    """Print a figure that is one number, at once: nothing is lost when a later benchmark fails."""
-    reached = None if target is None else value <= target
-    print(Figure(name, _short(value), unit, n, target=target, reached=reached, note=note).line(), flush=True)
+def tell(
+    name: str,
+    value: float,
+    unit: str,
+    n: int,
+    *,
+    target: float | None = None,
+    least: float | None = None,
+    note: str = "",
+) -> None:
+    """Print a figure that is one number, at once: nothing is lost when a later benchmark fails.
+
+    ``target`` is the most it should be; or ``least`` the least.
+    """
+    figure = Figure(name, _short(value), unit, n, note=note)
+    if target is not None:
+        figure = replace(figure, target=target, reached=value <= target)
+    if least is not None:
+        figure = replace(figure, target=least, reached=value >= least, least=True)
+    print(figure.line(), flush=True)
 
 
 def tell_samples(
@@ -69,7 +89,7 @@ def table(figures: Sequence[Figure]) -> str:
             str(figure.n),
             _text(figure.p50),
             _text(figure.p99),
-            "" if figure.target is None else f"<= {_text(figure.target)}",
+            "" if figure.target is None else f"{'>=' if figure.least else '<='} {_text(figure.target)}",
             {True: "yes", False: "NO", None: ""}[figure.reached],
             figure.note,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 FLINK_PYTHON = PROJECT / ".venv-flink" / "bin" / "python"
+PEERS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
 
 
 @contextmanager

@@ -187,3 +187,30 @@ def test_a_person_is_tagged_as_specified(docs: Path) -> None:
 
     told = dict(line.split() for line in vector(docs / "spec" / "captures.md", "tag").splitlines())
     assert SubjectTags(bytes.fromhex(told["pepper"])).tag(told["node"], told["identifier"]) == told["tag"]
+
+
+def test_a_figure_is_written_as_specified(docs: Path, tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from ion.agent import Client
+    from ion.facts import FigureRecorded
+    from ion.home import Home
+    from ion.testing import MemoryReceiver
+
+    receiver = MemoryReceiver()
+    client = Client(Home(tmp_path), "test", receiver)
+    run = client.node_run("wines/taste", kind="custom", run_id="r")
+    run.matrix("confusion", [[50, 3], [4, 43]], rows=["no", "yes"], columns=["no", "yes"])
+    client.close()
+    (told,) = receiver.facts(FigureRecorded)
+    assert asdict(told) == json.loads(vector(docs / "spec" / "figures.md", "figure"))
+
+
+def test_the_listing_of_a_retention_is_written_as_specified(docs: Path) -> None:
+    from ion.canonical import digest_bytes
+    from ion.store.listing import write_listing
+
+    page = docs / "spec" / "retention.md"
+    told = vector(page, "listing").encode()
+    assert write_listing("captures", [15, 12]) == told
+    assert f"`{digest_bytes(told)}`" in page.read_text("utf-8")

@@ -194,7 +194,10 @@ def test_a_shipper_may_tell_of_a_spool_it_covers(scene: Scene) -> None:
     foreign = written(GapNoted(scope="their-1", what="spool bytes", count=3, reason="torn"), agent="shipping-2")
     assert scene.send(token, [gap]).json()["accepted"] == 1
     assert scene.send(token, [foreign]).json()["conflicts"] == 1
-    assert scene.send(token, [param("r", 5, agent="shipping-3")]).json()["conflicts"] == 1
+    everywhere = scene.token(["our-*"], ["*"])
+    assert scene.send(everywhere, [foreign]).json()["conflicts"] == 1
+    disguised = [started("r", "i/n", agent="shipping-3"), param("r", 1, agent="shipping-3")]
+    assert scene.send(everywhere, disguised).json()["conflicts"] == 2
 
 
 def test_without_a_token_that_counts_nothing_is_answered(scene: Scene) -> None:
