@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import tempfile
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+collect_ignore = [] if importlib.util.find_spec("tensorflow") else ["tensorflow"]
+"""Not skipped but not there: `make test-tensorflow` has an environment for these."""
 
 _CLEARED = (
     "DAGSTER_HOME", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "ION_AGENT_TOKEN", "ION_AGENT_TOKEN_FILE",

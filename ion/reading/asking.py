@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from ion.agent.opening import ship_shared
 from ion.errors import IonError
 from ion.facts import Fact, GapNoted, NodeRunStarted
 from ion.home import Home
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

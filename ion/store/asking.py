@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from ion.store import schema
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
