@@ -97,6 +97,10 @@ class Standalone:
         os.pwrite(self._lock, made.encode(), 0)
         return made
 
+    def tell(self, fact: Fact) -> str:
+        """Tell a fact as this agent; raises as `Client.emit`."""
+        return self._client.emit(fact)
+
     def stop(self) -> None:
         """Let `run` end soon; safe in a signal handler."""
         self._stopping.set()
