@@ -2,8 +2,8 @@
 
 Both score batches of 1,000 rows of 30 features, ten milliseconds apart. In the windows with ion each batch has five
 statistics (a point each per 1,000 predictions), one row in a hundred is counted into histograms of the 30 inputs,
-and every prediction into one of the scores; the scores and sampled rows of a second are looked at together, signatures
-are told every 10 s, statistics are durable every second. Facts stay in the spool: what carrying them on costs is told
+and every prediction into one of the scores; ten batches are looked at together, signatures are told every
+10 s, statistics are durable every second. Facts stay in the spool: what carrying them on costs is told
 apart.
 
 CPU time of the whole process, threads included. The denominator is one core: CPU seconds per second.
@@ -37,6 +37,8 @@ _TARGET_PERCENT = 0.2
 _SCORE_EDGES = np.linspace(0.0, 1.0, 33)
 _INPUT_EDGES = np.linspace(-4.0, 4.0, 33)
 _FEWEST = 0.97
+_AT_ONCE = 10  # batches; a divisor of those in a second
+_SERIES = ("rows", "mean_score", "positive_share", "lowest", "highest")
 
 
 class Scorer:
@@ -53,35 +55,46 @@ class Scorer:
 
 
 class Watch:
-    """What ion adds: keeps references to what was scored, looks at a second of it at once."""
+    """What ion adds: looks at some batches at once, while they are small enough for the processor's cache."""
 
-    def __init__(self, run: NodeRun) -> None:
+    def __init__(self, run: NodeRun, at_once: int = _AT_ONCE) -> None:
         self._run = run
+        self._at_once = at_once
         self._scores: list[NDArray[np.float64]] = []
         self._times: list[int] = []
         self._rows: list[NDArray[np.float64]] = []
+        self._told: list[tuple[NDArray[np.float64], ...]] = []
         self._inputs: list[NDArray[np.float64]] = []
         self._signature: Histogram | None = None
 
     def saw(self, batch: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
         """Take note of a batch."""
         self._scores.append(scores)
-        self._times.append(time.time_ns() // 1000)
+        self._times.append(time.time_ns())
         self._rows.append(batch[::_SAMPLED])
-        if len(self._scores) == _PER_S:
-            self._second()
+        if len(self._scores) == self._at_once:
+            self._look()
 
-    def _second(self) -> None:
-        scores, times, run = np.array(self._scores), np.array(self._times), self._run
-        run.stats_many("rows", np.full(len(times), float(_BATCH)), times)
-        run.stats_many("mean_score", scores.mean(axis=1), times)
-        run.stats_many("positive_share", np.count_nonzero(scores >= 0.5, axis=1) / _BATCH, times)  # noqa: PLR2004 - even odds
-        run.stats_many("lowest", scores.min(axis=1), times)
-        run.stats_many("highest", scores.max(axis=1), times)
+    def _look(self) -> None:
+        scores = np.array(self._scores)
+        positive = np.count_nonzero(scores >= 0.5, axis=1) / _BATCH  # noqa: PLR2004 - even odds
+        self._told.append((scores.mean(axis=1), positive, scores.min(axis=1), scores.max(axis=1)))
         counted = Histogram.of(scores, _SCORE_EDGES)
         self._signature = counted if self._signature is None else self._signature.merged(counted)
         self._inputs.append(np.concatenate(self._rows))
-        self._scores, self._times, self._rows = [], [], []
+        self._scores.clear()
+        self._rows.clear()
+        if len(self._times) == _PER_S:
+            self._second()
+
+    def _second(self) -> None:
+        times = np.array(self._times) // 1000
+        columns = map(np.concatenate, zip(*self._told, strict=True))
+        rows = np.full(len(times), float(_BATCH))
+        for name, column in zip(_SERIES, (rows, *columns), strict=True):
+            self._run.stats_many(name, column, times)
+        self._times.clear()
+        self._told.clear()
 
     def window(self) -> None:
         """Tell the signatures of the window, and make all of it durable."""
