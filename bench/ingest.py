@@ -1,9 +1,8 @@
 """Statistics a second that get into the store over HTTP, and how long an acknowledgement takes, beside MLflow's server.
 
-Two senders on one machine, each waiting for an acknowledgement before it sends the next: facts of 10,000 points,
-as an agent of a busy job flushes them once a second, to one `ion server`; batches of 1,000 metrics, the most that MLflow
-takes, to one worker of `mlflow server`. What ion acknowledges is checked against its digest, in the ledger, and
-durable.
+Two senders on one machine, each waiting for an acknowledgement before it sends the next: facts of 10,000 points, as an
+agent of a busy job flushes them once a second, to one `ion server`; batches of 1,000 metrics, the most that MLflow
+takes, to one worker of `mlflow server`. What ion acknowledges is checked against its digest, in the ledger, durable.
 """
 
 from __future__ import annotations
