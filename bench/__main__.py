@@ -21,7 +21,7 @@ BESIDE = {
     "rate": "bench.rate",
 }
 """Benchmarks that take no options: a module with ``measure()`` each."""
-NAMES = ("cost", "gate", "ledger", "overhead-flink", "overhead-spark", *BESIDE, "propagation", "revocation")
+NAMES = ("cost", "down", "gate", "ledger", "overhead-flink", "overhead-spark", *BESIDE, "propagation", "revocation")
 
 
 def main() -> int:
@@ -88,6 +88,10 @@ def _measure(given: argparse.Namespace) -> None:
         from bench.revocation import measure as measure_revocation
 
         measure_revocation()
+    elif given.only == "down":
+        from bench.down import measure as measure_down
+
+        measure_down()
     elif given.only == "ledger":
         from bench.ledger import measure as measure_ledger
 

@@ -63,7 +63,7 @@ def _points(home: Home) -> None:
 
     client = open_client(home, name="points", ship=False)
     run = client.node_run("cost/points", kind="custom")
-    spool = home.spool / client.agent / "facts"
+    spool = home.spool / client.agent / "facts-00000000"
     before, size = time.process_time(), spool.stat().st_size
     for number in range(_POINTS):
         run.stat("auc", number / _POINTS)

@@ -15,14 +15,13 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ion.agent.logs import LogHandler
-
 from bench.candidates import pretrained
 from bench.databases import sqlite_bytes
 from bench.figures import tell
 from bench.scene import say, temporary_home
 from ion.agent import Histogram, Model, open_client, ship_all
 from ion.agent.dataset import DatasetVersion
+from ion.agent.logs import LogHandler
 from ion.canonical import digest_bytes
 from ion.store import open_store
 

@@ -26,6 +26,7 @@ from resources.flink.committed import CommittedFiles
 from resources.flink.job import _HEARTBEAT_S as HEARTBEAT_S
 from resources.flink.job import _LOOK_S as LOOK_S
 from resources.flink.journal import Journal
+from resources.flink.reading import keep_freed_memory
 from resources.flink.scoring import ScorePatients
 from resources.flink.sealing import RowKeys
 from resources.flink.serving import _FULL_CHECK_S as FULL_CHECK_S
@@ -208,6 +209,7 @@ def _tell(name: str, seconds: float, per_second: float, count: int, extra: str =
 
 def main() -> None:
     """Measure every part."""
+    keep_freed_memory()
     parts = Parts(Home(Path(sys.argv[1])), sys.argv[2])
     parts.stamp()
     parts.watch()

@@ -33,7 +33,7 @@ class PlainScorer:
         self._inbox = f"{inbox}/"
         self._scorer = scorer
         self._labels = {name: quoted(str(name)) for name in scorer.classes}
-        self._file = ("", "")
+        self._path = self._file = ""
 
     def process_element(self, value: Row, _context: ProcessFunction.Context) -> Iterator[object]:
         """Score one row."""
@@ -49,9 +49,9 @@ class PlainScorer:
         yield f"{line},{us},{score!r},{label},{self._name(path)}"
 
     def _name(self, path: str) -> str:
-        if self._file[0] != path:
-            self._file = path, quoted(path.removeprefix(self._inbox))
-        return self._file[1]
+        if path != self._path:
+            self._path, self._file = path, quoted(path.removeprefix(self._inbox))
+        return self._file
 
 
 class Switch:

@@ -43,7 +43,7 @@ _PATIENCE_S = 30.0
 def measure(revocations: int = 60, on_flink: int = 8) -> None:
     """Print all figures."""
     with temporary_home() as home:
-        node = _Node(home)
+        node = ServingNode(home)
         took = _without_flink(home, node, revocations)
         note = "from `Promotions.revoke` to the first row scored by the model before; pointer on disk"
         tell_samples("revocation.scorer", took, "s", 0.99, target=_TARGET_S, note=note)
@@ -53,7 +53,7 @@ def measure(revocations: int = 60, on_flink: int = 8) -> None:
         node.store.close()
 
 
-class _Node:
+class ServingNode:
     """A streaming node that falls back, with models that governance promotes and revokes."""
 
     def __init__(self, home: Home) -> None:
@@ -128,7 +128,7 @@ class _Node:
         self.promotions.revoke(NODE, model, reason="measured", by="bench")
 
 
-def _without_flink(home: Home, node: _Node, count: int) -> list[float]:
+def _without_flink(home: Home, node: ServingNode, count: int) -> list[float]:
     """Score row after row in one thread while another promotes and revokes; return seconds, one a revocation."""
     settings = JobSettings(str(home.root), NODE)
     client = open_client(home, name="revocation", ship=False)
@@ -166,7 +166,7 @@ def _without_flink(home: Home, node: _Node, count: int) -> list[float]:
     return took
 
 
-def _on_flink(home: Home, node: _Node, count: int) -> list[float]:
+def _on_flink(home: Home, node: ServingNode, count: int) -> list[float]:
     job = FlinkDeployment(home, NODE)
     job.start(node.store)
     say("waiting for Flink")

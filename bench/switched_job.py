@@ -25,6 +25,7 @@ from ion.evidence import ArtifactStore, trust_file
 from ion.home import Home
 from ion.serving import Admitted, Gate, pointer_path
 from resources.flink.job import StreamingJob
+from resources.flink.reading import keep_freed_memory
 from resources.flink.scoring import ScorePatients
 from resources.flink.settings import JobSettings
 from resources.flink.stopping import stop_with_savepoint
@@ -89,6 +90,7 @@ def main() -> None:
     home, node, pairs, seconds = Home(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
     settings = JobSettings(str(home.root), node)
     folders = settings.folders.make()
+    keep_freed_memory()
     prepare_environment(settings)
     gate = Gate(
         pointer_path(home.root, node),

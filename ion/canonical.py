@@ -11,6 +11,7 @@ import rfc8785
 from ion.errors import IonError
 
 _SIMPLE = frozenset({str, bool, type(None)})
+_SIMPLE_OR_INTEGER = _SIMPLE | {int}
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 _LARGEST = 2**53 - 1
 _SMALLEST = 1e-4
@@ -55,7 +56,12 @@ def _plain(value: object) -> object:
     if isinstance(value, int | float) and kind in {int, float}:
         return _number(value)
     if isinstance(value, dict) and kind is dict and set(map(type, value)) <= {str}:
-        simple = set(map(type, value.values())) <= _SIMPLE
+        members = value.values()
+        kinds = set(map(type, members))
+        simple = kinds <= _SIMPLE or (
+            kinds <= _SIMPLE_OR_INTEGER
+            and all(-_LARGEST <= member <= _LARGEST for member in members if type(member) is int)
+        )
         return value if simple else {key: _plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple) and kind in {list, tuple}:
         kinds = set(map(type, value))

@@ -9,8 +9,10 @@ No fact holds a path of a host or a raw row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
+
+from ion.values import dataclass
 
 Object = Mapping[str, object]
 
@@ -179,6 +181,71 @@ class SignaturesRecorded(Fact):
     epoch: str
     inputs: Object
     predictions: Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoriesRecorded(Fact):
+    """Counts by category: ``counts[i]`` values equal to ``categories[i]``, plus ``other`` and ``missing`` ones."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    categories: Sequence[str]
+    counts: Sequence[int]
+    other: int = 0
+    missing: int = 0
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SketchRecorded(Fact):
+    """A quantile sketch of ``n`` numbers: ``sketch`` is base64 of the serialized form of ``algorithm``."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    role: str
+    algorithm: str
+    k: int
+    n: int
+    missing: int
+    sketch: str
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureRecorded(Fact):
+    """A shaped figure: ``shape`` is ``vector``, ``table``, ``matrix`` or ``lines``, ``figure`` its numbers."""
+
+    SUBJECTS = ("run", "epoch")
+    run: str
+    name: str
+    shape: str
+    figure: Object
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecorded(Fact):
+    """Something happened in a node run that its program found worth telling."""
+
+    SUBJECTS = ("run", "name")
+    run: str
+    name: str
+    attributes: Object = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsRecorded(Fact):
+    """What a node run logged: [{us, level, logger, message}], and ``exception``, its kind, where there was one.
+
+    ``cut`` is how many characters of a long message were left out.
+    """
+
+    SUBJECTS = ("run",)
+    run: str
+    entries: Sequence[Object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -608,6 +675,30 @@ class CaptureErased(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionApplied(Fact):
+    """Bodies that facts name by digest were removed because of their age; the facts stay.
+
+    ``kind`` is ``captures``, ``quarantine`` or ``statistics``; what went was older than ``before`` (µs), at
+    ``node`` alone where one is named. ``floor`` is the least age (µs) that was in force. ``listing`` is the digest
+    of a block that names the facts, at positions ``first`` to ``last``. ``kept`` counts by reason what had to stay.
+    """
+
+    SUBJECTS = ("retention", "node")
+    retention: str
+    kind: str
+    before: int
+    floor: int
+    bodies: int
+    size: int
+    first: int
+    last: int
+    listing: str
+    kept: Object
+    by: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsCompacted(Fact):
     """The stored points of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
 
@@ -690,6 +781,7 @@ GOVERNANCE_ONLY: tuple[type[Fact], ...] = (
     ReviewDrawn,
     NotificationSent,
     CaptureErased,
+    RetentionApplied,
     CheckpointSigned,
     StatisticsCompacted,
     MirrorUpdated,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 HAND_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _HANDED_OVER = "spool:"
@@ -123,6 +123,11 @@ class Home:
     def checkpoints(self) -> Path:
         """Signed heads of the ledger, one file each: copies of them belong on other machines."""
         return self.root / "checkpoints"
+
+    @property
+    def retention(self) -> Path:
+        """How long bodies must be kept at least, where the defaults do not fit; see `ion.store.floors`."""
+        return self.root / "retention.toml"
 
     @property
     def mlflow_url(self) -> str:

@@ -7,13 +7,14 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ion.canonical import canonical_bytes, digest_bytes
 from ion.clock import Stamp
+from ion.earlier import in_todays_form
 from ion.errors import IonError
 from ion.facts import KINDS, Fact
+from ion.values import dataclass
 
 F_co = TypeVar("F_co", bound=Fact, covariant=True)
 
@@ -83,8 +84,9 @@ def read_record(raw: bytes) -> Record:
     try:
         value = json.loads(raw, parse_int=_integer)
         kind = KINDS[value["kind"]]
-        fact = kind(**value["body"])
-        _check_body(kind, value["body"])
+        body = in_todays_form(value["kind"], value["body"])
+        fact = kind(**body)
+        _check_body(kind, body)
         record = Record(value["id"], value["agent"], value["seq"], Stamp(value["us"], value["counter"]), fact, raw)
         _check_record(record)
         canonical = len(value) == 7 and canonical_bytes(value) == raw  # noqa: PLR2004 - the seven fields above

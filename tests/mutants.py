@@ -25,14 +25,14 @@ _TEXTS = {"hint", "message", "told", "why", "reason", "problem"}
 class _Worded(ast.NodeTransformer):
     """Takes the wording out of a function: what stands in messages and in the variables they are put together in."""
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:  # noqa: N802 - ast names it
+    def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _ERRORS:
             node.args, node.keywords = node.args[: _ERRORS[name]], []
         return node
 
-    def visit_Assign(self, node: ast.Assign) -> ast.Assign:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
         self.generic_visit(node)
         texts = (ast.Constant, ast.JoinedStr, ast.Subscript)
         if all(isinstance(each, ast.Name) and each.id in _TEXTS for each in node.targets) and isinstance(

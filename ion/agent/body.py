@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from ion.agent.spool import FIRST_LINK, framed
+from ion.agent.frames import FIRST_LINK, framed
 from ion.canonical import digest_bytes
 from ion.facts import StatisticsRecorded
 

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ion.agent.spool import open_within
+from ion.agent.files import open_within
 from ion.errors import IonError
 from ion.evidence.captures import CaptureKey
 from ion.ids import new_id

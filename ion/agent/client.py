@@ -8,7 +8,6 @@ somebody else on the host does.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 import weakref
@@ -18,42 +17,39 @@ from typing import TYPE_CHECKING
 
 from ion.agent.receiver import OwnReceiver
 from ion.agent.run import NodeRun
-from ion.agent.shipping import is_shipped, ship_agent
-from ion.agent.spool import SpoolWriter
+from ion.agent.segments import is_shipped
+from ion.agent.shipping import ship_agent
+from ion.agent.teller import Teller, check_name
 from ion.clock import Clock
 from ion.errors import IonError
 from ion.facts import GapNoted
 from ion.ids import new_id
-from ion.records import write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ion.agent.shipping import Receiver
+    from ion.agent.receiver import Receiver
     from ion.facts import Fact
     from ion.home import Home
 
 _FLUSH_SECONDS = 0.05
 _STATISTICS_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 
 
 class Client:
     """One agent: spools facts, flushes them within 50 ms, statistics within a second; ships them when given a receiver.
 
     Raises:
-        IonError: ``home-unusable``, ``spool-unusable`` or ``bad-agent-name``.
+        IonError: ``home-unusable``, ``spool-unusable``, ``bad-agent-name`` or ``bad-spool-bound``.
     """
 
     last_trouble = ""
     """Why flushing or shipping last had to wait; the facts stay in the spool."""
 
     def __init__(self, home: Home, name: str, receiver: Receiver | None = None) -> None:
-        if not _NAME.match(name):
-            raise IonError("bad-agent-name", f"not an agent name: {name!r}", "use letters, digits, - and _")
+        check_name(name)
         self.home = home.make()
-        self._name = name
         self._receiver = receiver
         self.lock = threading.RLock()
         """Held while facts that belong together are told."""
@@ -62,11 +58,13 @@ class Client:
         self._runs: list[NodeRun] = []
         self._ended: list[NodeRun] = []
         self._closed = False
+        self._teller = Teller(home, name)
         self._open()
         _clients.add(self)
 
     def _open(self) -> None:
-        self._open_spool()
+        self._pid = os.getpid()
+        self._dirty = self._waiting = False
         self._stopping = threading.Event()
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self.asleep = self.idle = False
@@ -74,14 +72,10 @@ class Client:
         self._thread = threading.Thread(target=self._work, name="ion-agent", daemon=True)
         self._thread.start()
 
-    def _open_spool(self) -> None:
-        hand = self.home.hand
-        agent = f"{hand}.{self._name}-{new_id()}" if hand else f"{self._name}-{new_id()}"
-        self._spool = SpoolWriter(self.home.spool, agent)
-        self.agent = agent
-        self._pid = os.getpid()
-        self._dirty = False
-        self._waiting = False
+    @property
+    def agent(self) -> str:
+        """Under which name facts are told now; another one after a fork, or when the disk failed."""
+        return self._teller.agent
 
     @property
     def closed(self) -> bool:
@@ -101,16 +95,19 @@ class Client:
             if self._closed:
                 raise IonError("client-closed", f"the agent {self.agent} has ended", "open another client")
             if os.getpid() != self._pid:  # a forked child is an agent of its own
+                self._teller.open()
                 self._open()
             identity = fact_id or new_id()
-            record = write_record(
-                fact, fact_id=identity, agent=self.agent, seq=self._spool.frames, stamp=self._clock.tick()
-            )
-            self._spool.append(record.raw, block)
+            self._teller.tell(fact, identity, block, self._clock)
             self._dirty = True
             if self.asleep:
                 self.wake()
             return identity
+
+    def _sync(self) -> None:
+        self._teller.sync(self._clock)
+        self._dirty = False
+        self._waiting = self._receiver is not None
 
     def wake(self) -> None:
         """Tell the sleeping agent that there is something to flush; safe in a signal handler."""
@@ -163,10 +160,8 @@ class Client:
             self._check_place()
             if pack:
                 self._pack()
-            if self._dirty:
-                self._spool.sync()
-                self._dirty = False
-                self._waiting = self._receiver is not None
+            if self._dirty or self._teller.waits:
+                self._sync()
 
     def _pack(self) -> None:
         """Spool the points that wait in memory."""
@@ -199,6 +194,9 @@ class Client:
             return False
         folder = self.home.spool / self.agent
         with self._shipping:  # another thread may be past what was told last: wait, then look again
+            for former in list(self._teller.former):
+                ship_agent(self.home.spool / former, receiver, wait=True)
+                self._teller.former.remove(former)
             ship_agent(folder, receiver, wait=True)
             shipped = is_shipped(folder)
         with self.lock:
@@ -209,11 +207,10 @@ class Client:
 
     def _check_place(self) -> None:
         """Become a new agent when somebody removed or set aside this one's spool, and tell the hole."""
-        if self._spool.in_place():
+        gone = self._teller.lost_place()
+        if gone is None:
             return
-        lost, former = self._spool.frames, self.agent
-        self._spool.abandon()
-        self._open_spool()
+        former, lost = gone
         reason = "its spool was removed while it was in use; at most this many facts had not been shipped"
         self.emit(GapNoted(scope=former, what="facts", count=lost, reason=reason))
 
@@ -233,7 +230,7 @@ class Client:
         finally:
             with self.lock:
                 self._closed = True
-                self._spool.close()
+                self._teller.spool.close()
         try:
             self._ship()
         except Exception as error:  # noqa: BLE001 - as in ship()
@@ -248,6 +245,8 @@ class Client:
             if self._stopping.wait(_FLUSH_SECONDS):  # what is told together becomes durable together
                 return
             pack = time.monotonic() >= self._packed + _STATISTICS_SECONDS
+            with suppress(IonError, OSError):
+                self._teller.keep_within(self)
             if time.monotonic() < due:  # the store is away: facts become durable as often as ever
                 with suppress(IonError, OSError):
                     self._flush(pack=pack)
@@ -260,7 +259,7 @@ class Client:
     def _sleep(self) -> None:
         """Return when a fact is told, at once when one waits already, and when waiting statistics are due."""
         self.asleep = self.idle = True  # before looking: whatever is told from here on wakes
-        if not (self._dirty or self._waiting):
+        if not (self._dirty or self._waiting or self._teller.unlooked):
             if any(run.has_points for run in [*self._runs, *self._ended]):
                 self.idle = False  # further points change nothing
                 with suppress(Empty):
@@ -282,7 +281,7 @@ class Client:
         self._clock = Clock(since=self._clock.last)
         if isinstance(self._receiver, OwnReceiver):
             self._receiver.after_fork()
-        self._spool.abandon()  # or the parent's spool would look alive as long as the child lives
+        self._teller.forget()  # or the parent's spool would look alive as long as the child lives
         self._dirty = self._waiting = self.asleep = self.idle = False
         self._wakes = SimpleQueue()
         for run in [*self._runs, *self._ended]:

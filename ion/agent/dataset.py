@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ion.agent.shipping import SpoolFolder, ship_agent, ship_all, tell_of_spool
+from ion.agent.damage import SpoolFolder, tell_of_spool
+from ion.agent.segments import segment_numbers
+from ion.agent.shipping import ship_agent, ship_all
 from ion.errors import IonError
 from ion.facts import AlertRaised
 from ion.home import HAND_NAME
@@ -24,7 +26,7 @@ from ion.home import HAND_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ion.agent.shipping import Receiver
+    from ion.agent.receiver import Receiver
     from ion.home import Home
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -96,7 +98,7 @@ def _ship_hand(home: Home, hand: str, spool: Path, receiver: Receiver, *, wait: 
             with _opened(spool / agent, owner) as files:
                 aside = home.root / "quarantine"
                 folder = SpoolFolder(agent, files, spool / agent, aside, MOST_BYTES, _PATIENCE_SECONDS)
-                if (files / "facts").exists():
+                if segment_numbers(files):
                     shipped += ship_agent(folder, receiver, wait=wait)
         except (FileNotFoundError, BlockingIOError):
             continue  # another shipper finished and removed it; its writer is just adding keys

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +42,11 @@ class Histogram:
         on_grid = _on_grid(data, bounds)
         if on_grid is not None:
             return cls(tuple(map(float, bounds)), tuple(on_grid))
-        counts, _ = np.histogram(data, bounds)
-        below, above = int((data < bounds[0]).sum()), int((data > bounds[-1]).sum())
-        return cls(tuple(map(float, bounds)), tuple(map(int, counts)), below, above)
+        found = np.bincount(np.searchsorted(bounds, data, side="right"), minlength=len(bounds) + 1).tolist()
+        last = int((data == bounds[-1]).sum())
+        below, *counts, above = found
+        counts[-1] += last
+        return cls(tuple(bounds.tolist()), tuple(counts), below, above - last)
 
     @classmethod
     def spanning(cls, values: np.ndarray, bins: int = 20) -> Histogram:

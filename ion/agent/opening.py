@@ -55,6 +55,14 @@ def shared_client(home: Home, store_url: str = "") -> Client:
         return _shared[place]
 
 
+def ship_shared(home: Home) -> str:
+    """Ship what this process's own client for ``home`` was told; returns why something waits, or nothing."""
+    with _shared_lock:
+        mine = [client for (place, _), client in _shared.items() if place == home and not client.closed]
+    waiting = [client.last_trouble for client in mine if not client.ship()]
+    return f"what this program told waits in its spool: {waiting[0]}" if waiting else ""
+
+
 def _after_fork() -> None:
     global _shared_lock  # noqa: PLW0603 - another thread of the parent may have held it
     _shared_lock = threading.Lock()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ion.agent.capture_keys import KeyReceiver
 from ion.agent.remote import RemoteReceiver
 from ion.errors import IonError
 
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from ion.evidence.captures import CaptureKey
     from ion.records import Record
     from ion.store import GovernanceStore
+
+
+class Receiver(KeyReceiver, Protocol):
+    """What shipping needs of a store."""
+
+    def append(self, records: Sequence[Record], blocks: Mapping[str, bytes] | None = None) -> object:
+        """Take records idempotently."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A receiver that says up to where it has an agent's facts: a spool that was cut is noticed."""
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
 
 
 class StoreReceiver:
@@ -73,6 +89,14 @@ class StoreReceiver:
             IonError: as `append`.
         """
         return self.opened().keep_capture_keys(keys)
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number the store acknowledged to an agent, None for an unknown one.
+
+        Raises:
+            IonError: as `append`.
+        """
+        return self.opened().acknowledged(agent)
 
     def after_fork(self) -> None:
         """Make the receiver usable in a forked child; the store drops its parent's connections itself."""

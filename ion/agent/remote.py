@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from ion.agent.body import SPOOL_TYPE, frames_of
 from ion.errors import IonError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ion.records import Record
 
 _SECONDS = 30.0
-_LARGEST_ANSWER = 1024 * 1024
+_LARGEST_ANSWER = 256 * 1024 * 1024
 _LONGEST_PAUSE = 60.0
 _COME_AGAIN = frozenset({408, 429, 502, 503, 504})
 _UNKNOWN_TOKEN, _NOT_ALLOWED, _OK = 401, 403, 200
@@ -114,8 +114,25 @@ class RemoteReceiver:
         Raises:
             IonError: as `append`.
         """
-        found = self._asked("GET", f"/v1/agents/{quote(agent, safe='')}").get("acknowledged")
+        found = self.get(f"/v1/agents/{quote(agent, safe='')}").get("acknowledged")
         return found if isinstance(found, int) else None
+
+    def head(self) -> int:
+        """Return how many facts the server's store has; the token is not looked at.
+
+        Raises:
+            IonError: as `append`.
+        """
+        found = self.get("/ready").get("head")
+        return found if isinstance(found, int) else 0
+
+    def get(self, path: str, **query: str | int) -> Mapping[str, object]:
+        """Ask the server: the JSON object at ``path``, a path of ``/openapi.json``.
+
+        Raises:
+            IonError: as `append`.
+        """
+        return self._asked("GET", path + (f"?{urlencode(query)}" if query else ""))
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""

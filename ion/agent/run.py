@@ -7,50 +7,36 @@ import platform
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from ion.agent.dataset import (
-    DatasetVersion,
-    checked_classification,
-    dataset_digest,
-    dataset_parquet,
-    dataset_schema,
-    dataset_table,
-)
+from ion.agent.figures import Figures
+from ion.agent.holdings import Holdings
 from ion.agent.statistics import Waiting, finite, leaves, statistics_fact
 from ion.clock import now_s
 from ion.errors import IonError
-from ion.evidence.artifacts import ArtifactStore
 from ion.facts import (
     AlertRaised,
-    CheckEvaluated,
     ComponentRan,
-    DatasetRecorded,
+    EventRecorded,
     GapNoted,
     MessageReceived,
     MessageSent,
-    ModelRecorded,
     NodeRunEnded,
     NodeRunStarted,
     ParamRecorded,
-    SignatureRecorded,
     TrialRecorded,
 )
 from ion.ids import checked_node, new_id, observed_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from ion.agent.client import Client
-    from ion.agent.histogram import Histogram
-    from ion.agent.model import Model
     from ion.agent.statistics import Column
-    from ion.facts import Fact
 
 
-class NodeRun:
+class NodeRun(Figures, Holdings):
     """One execution of a node. Leaving the ``with`` block ends it, as failed on an exception.
 
     ``code`` is the state of its source, ``inputs`` the digests of the datasets it has read, by name.
@@ -75,6 +61,7 @@ class NodeRun:
         self.code = dict(code or {})
         self.inputs: dict[str, str] = {}
         self.status = ""
+        self._before_end: list[Callable[[], None]] = []
         self._waiting = Waiting()
         self._single = self._waiting.single
         self.emit(
@@ -91,10 +78,6 @@ class NodeRun:
             ),
             fact_id=observed_id("node run started", self.id),
         )
-
-    def emit(self, fact: Fact, *, block: bytes = b"", fact_id: str = "") -> str:
-        """Spool any fact; see `Client.emit`."""
-        return self.client.emit(fact, block=block, fact_id=fact_id)
 
     def param(self, name: str, value: object, component: str = "") -> None:
         """Record a parameter (any JSON value) of the run or of one component."""
@@ -177,113 +160,6 @@ class NodeRun:
         """Record that a level-1 component ran."""
         self.emit(ComponentRan(run=self.id, component=name, component_kind=kind, details=dict(details or {})))
 
-    def signature(self, name: str, histogram: Histogram, *, role: str, epoch: str = "", fact_id: str = "") -> None:
-        """Record a histogram; ``role`` is ``training``, ``inference`` or ``prediction``."""
-        self.emit(
-            SignatureRecorded(
-                run=self.id,
-                name=name,
-                role=role,
-                epoch=epoch,
-                edges=list(histogram.edges),
-                counts=list(histogram.counts),
-                below=histogram.below,
-                above=histogram.above,
-            ),
-            fact_id=fact_id,
-        )
-
-    def dataset(
-        self, name: str, frame: pd.DataFrame, *, role: str, classification: str, component: str = ""
-    ) -> DatasetVersion:
-        """Record the version of a dataset this run read or wrote, and keep its rows by digest.
-
-        ``role`` is ``input``, ``output`` or ``heldout``; ``name`` is ``ion/dataset``.
-        """
-        table = dataset_table(frame)
-        uri = "artifact:" + ArtifactStore(self.client.home.artifacts).put(dataset_parquet(table))
-        version = DatasetVersion(
-            name,
-            dataset_digest(table),
-            uri,
-            len(frame),
-            dataset_schema(table),
-            checked_classification(classification),
-        )
-        self.use_dataset(version, role=role, component=component)
-        return version
-
-    def use_dataset(self, version: DatasetVersion, *, role: str, component: str = "") -> None:
-        """Record that this run used an already known dataset version."""
-        if role == "input":
-            self.inputs[version.name] = version.digest
-        self.emit(
-            DatasetRecorded(
-                run=self.id,
-                name=version.name,
-                role=role,
-                digest=version.digest,
-                uri=version.uri,
-                rows=version.rows,
-                schema=list(version.schema),
-                classification=version.classification,
-                component=component,
-            )
-        )
-
-    def check(
-        self,
-        asset: str,
-        name: str,
-        dataset: str,
-        *,
-        passed: bool,
-        severity: str,
-        results: Sequence[Mapping[str, object]] = (),
-        engine_run: str = "",
-    ) -> None:
-        """Record a data quality check on the dataset with digest ``dataset``."""
-        self.emit(
-            CheckEvaluated(
-                run=self.id,
-                asset=asset,
-                name=name,
-                dataset=dataset,
-                passed=passed,
-                severity=severity,
-                results=[dict(row) for row in results],
-                engine_run=engine_run,
-            )
-        )
-
-    def model(self, name: str, model: Model, datasets: Mapping[str, str] | None = None) -> str:
-        """Keep a model's bytes by digest, record it as a candidate, return the model digest.
-
-        ``datasets`` maps names to digests of what was read to make it.
-        """
-        manifest = ArtifactStore(self.client.home.artifacts).put_model(model.files)
-        for feature, histogram in model.signature.items():
-            self.signature(feature, histogram, role="training")
-        used = {role: version.digest for role, version in model.datasets.items()}
-        self.emit(
-            ModelRecorded(
-                run=self.id,
-                node=self.node,
-                model=manifest.digest,
-                name=name,
-                format=model.format,
-                size=sum(len(data) for data in model.files.values()),
-                features=list(model.features),
-                label=model.label,
-                input_schema=[dict(row) for row in model.input_schema],
-                output_schema=[dict(row) for row in model.output_schema],
-                metrics=dict(model.metrics),
-                datasets={**(datasets or {}), **used, "heldout": model.heldout.digest},
-                links=dict(model.links),
-            )
-        )
-        return manifest.digest
-
     def send(self, receiver: str, message_kind: str, subject: str) -> str:
         """Record that this run sent a message to node ``receiver``; returns the message id."""
         message = new_id()
@@ -307,9 +183,17 @@ class NodeRun:
         """Raise something a person should look at."""
         self.emit(AlertRaised(scope=self.id, alert=alert, message=message))
 
+    def event(self, name: str, **attributes: object) -> None:
+        """Record that something happened; attributes are JSON values, and no rows of data."""
+        self.emit(EventRecorded(run=self.id, name=name, attributes=attributes))
+
     def gap(self, what: str, count: int, reason: str) -> None:
         """Note a counted hole in what this run tells."""
         self.emit(GapNoted(scope=self.id, what=what, count=count, reason=reason))
+
+    def before_end(self, act: Callable[[], None]) -> None:
+        """Call ``act`` when the run is about to end, for what is still to be told."""
+        self._before_end.append(act)
 
     def end(self, status: str = "succeeded", error: str = "") -> None:
         """End the run (``succeeded``, ``failed``, ``stopped``, ``halted``); ending twice is harmless."""
@@ -317,6 +201,8 @@ class NodeRun:
             return
         if status not in {"succeeded", "failed", "stopped", "halted"}:
             raise IonError("bad-status", f"unknown run status {status!r}")
+        for act in self._before_end:
+            act()
         self.status = status
         try:
             self.pack_statistics()

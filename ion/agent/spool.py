@@ -1,8 +1,4 @@
-"""The spool: an append-only file of hash-linked frames, one folder per agent.
-
-Frame: magic ``ION1``, two big-endian lengths (record, block), the 32-byte link
-SHA-256(previous link || header || record || block), then the record and the block. A frame whose
-link does not follow is never shipped; a torn tail (the writer died) is left out and told.
+"""Writing a spool: append-only segments of linked frames, one folder per agent (docs/spec/spool.md).
 
 A spool belongs to one user (0700, files 0600), unless its folder lets its group write: that of a hand,
 from which governance takes the facts over (0770, files 0660).
@@ -12,90 +8,92 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ion.agent.files import open_within, sync_folder, takes_group
+from ion.agent.frames import FIRST_LINK, MOST_BYTES, SEGMENT_HEAD, SegmentHead, framed
+from ion.agent.segments import WRITING, segment_name
 from ion.errors import IonError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
-_HEADER = struct.Struct(">4sII")
-_LINK = 32
-_MAGIC = b"ION1"
-_MAX_FRAME = 64 * 1024 * 1024
-FIRST_LINK = bytes(_LINK)
-"""The link before the first frame."""
-LARGEST_TAIL = _HEADER.size + _LINK + _MAX_FRAME
-"""No frame that was cut short is larger."""
-
-_GROUP_MAY_ALL = 0o070
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One spooled record with its block, where the next frame starts, and the link so far."""
-
-    record: bytes
-    block: bytes
-    end: int
-    link: bytes
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""A segment that has grown so large is followed by another."""
 
 
 class SpoolWriter:
-    """Appends frames to ``<spool>/<agent>/facts``. One writer, held by a lock while it lives.
+    """Appends frames to the newest segment of ``<spool>/<agent>``. One writer, held by a lock while it lives.
 
     Raises:
         IonError: ``spool-unusable`` when the folder cannot be made or written.
     """
 
-    def __init__(self, spool: Path, agent: str) -> None:
-        folder = spool / agent
-        self._path = folder / "facts"
-        self._file = -1
+    def __init__(self, spool: Path, agent: str, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = spool / agent
+        self._most = segment_bytes
+        self._number = 0
+        self._file = self._lock = -1
+        self._link = FIRST_LINK
+        self._frames = self._durable = 0
+        self._size = self._synced_size = SEGMENT_HEAD
+        self._writing: tuple[int, bytes] | None = None
+        self.failed = ""
+        """Why this spool is not to be trusted any more: nothing is appended to it, its agent has to be another."""
         try:
-            spool.mkdir(parents=True, mode=0o700, exist_ok=True)
-            folder.mkdir(mode=0o700)
+            _make_folders(spool)
+            self._folder.mkdir(mode=0o700)
             if takes_group(spool):
-                folder.chmod(stat.S_ISGID | 0o770)  # not by mkdir, which asks the umask
-            self._file = _locked_file(self._path)
-            _sync_folder(folder)
-            _sync_folder(spool)
+                self._folder.chmod(stat.S_ISGID | 0o770)  # not by mkdir, which asks the umask
+            # Before there is a segment: a shipper never sees one without its writer.
+            self._lock = open_within(self._folder, WRITING, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = self._new_segment(0)
+            sync_folder(spool)
         except OSError as error:
             self.abandon()
             raise IonError(
                 "spool-unusable",
-                f"cannot write the spool {folder}: {error.strerror}",
+                f"cannot write the spool {self._folder}: {error.strerror}",
                 "check ION_HOME: its spool folder must be writable and on a local disk",
             ) from error
-        self._link = bytes(_LINK)
-        self._size = 0
-        self._frames = 0
-        self._writing: tuple[int, bytes] | None = None
 
     @property
     def frames(self) -> int:
-        """How many frames are in the file: the sequence number of the next record."""
+        """How many frames were written: the sequence number of the next record."""
         self._settle()
         return self._frames
+
+    @property
+    def durable(self) -> int:
+        """How many of the frames `sync` has made durable."""
+        return self._durable
+
+    @property
+    def unsynced(self) -> int:
+        """How many bytes the next `sync` makes durable."""
+        return self._size - self._synced_size
+
+    @property
+    def segment(self) -> int:
+        """The number of the segment that is being written; those before are whole."""
+        return self._number
 
     def append(self, record: bytes, block: bytes = b"") -> None:
         """Write one frame; a later `sync` makes it durable.
 
         Raises:
             IonError: ``spool-unusable`` when the disk refuses (full, gone, read-only) or the spool
-                was closed, ``fact-too-large`` over 64 MiB. The file is as before.
+                was closed or has `failed`, ``fact-too-large`` over 64 MiB. The file is as before.
         """
-        if len(record) + len(block) > _MAX_FRAME:
+        if len(record) + len(block) > MOST_BYTES:
             size = len(record) + len(block)
             raise IonError("fact-too-large", f"a fact of {size} bytes cannot be spooled", "tell it in parts")
         self._settle()
+        if self._size >= self._most:
+            self._roll()
         frame, link = framed(self._link, record, block)
         self._writing = (len(frame), link)
         try:
@@ -116,29 +114,77 @@ class SpoolWriter:
         if present == self._size + length:
             self._size, self._link, self._frames, self._writing = present, link, self._frames + 1, None
             return
-        if present > self._size:
-            os.ftruncate(self._file, self._size)  # no reader took it: a frame ships only when complete
         self._writing = None
+        if not self._size <= present < self._size + length:
+            self._durable = 0  # who knows what else is gone
+            raise self._fail("somebody else changed it")
+        try:
+            os.ftruncate(self._file, self._size)  # no reader took it: a frame ships only when complete
+        except OSError as error:
+            raise self._fail(error.strerror or "it cannot be cut") from error
+
+    def _roll(self) -> None:
+        """Go on in a new segment; the one before is durable then, and never written again."""
+        self.sync()
+        try:
+            handle = self._new_segment(self._number + 1)
+        except OSError as error:
+            raise IonError("spool-unusable", f"cannot begin a segment: {error.strerror}", "free disk space") from error
+        former, self._file = self._file, handle
+        self._number += 1
+        self._size = self._synced_size = SEGMENT_HEAD
+        os.close(former)
+
+    def _new_segment(self, number: int) -> int:
+        """Make a segment under another name, so that it is there whole or not at all, and return it opened."""
+        hidden = self._folder / "facts.new"
+        hidden.unlink(missing_ok=True)
+        handle = open_within(self._folder, hidden.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        try:
+            os.write(handle, SegmentHead(self._frames, self._link).pack())
+            if os.fstat(handle).st_size != SEGMENT_HEAD:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as the disk would say
+            os.fsync(handle)
+            hidden.rename(self._folder / segment_name(number))
+            sync_folder(self._folder)
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
 
     def in_place(self) -> bool:
-        """Tell whether the file is still where shippers look for it."""
+        """Tell whether the segment is still where shippers look for it, as long as it was left."""
+        if self._file < 0:
+            return False
         try:
-            there = self._path.stat()
+            there = (self._folder / segment_name(self._number)).stat()
         except OSError:
             return False
         here = os.fstat(self._file)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and here.st_size >= self._size
 
     def sync(self) -> None:
         """Make everything appended so far survive a power cut.
 
+        Once the disk has refused, nothing in this segment is believed to be on it: the operating system may
+        have dropped what it could not write, and say of the next attempt that all is well.
+
         Raises:
-            IonError: ``spool-unusable``.
+            IonError: ``spool-unusable``; the spool has `failed`.
         """
+        if self.failed:
+            raise IonError("spool-unusable", f"the spool is not trusted any more: {self.failed}")
+        self._settle()
         try:
             os.fdatasync(self._file)
         except OSError as error:
-            raise IonError("spool-unusable", f"cannot sync the spool: {error.strerror}") from error
+            raise self._fail(f"the disk did not keep it: {error.strerror}") from error
+        self._durable, self._synced_size = self._frames, self._size
+
+    def _fail(self, reason: str) -> IonError:
+        self.failed = reason
+        self.abandon()
+        return IonError("spool-unusable", f"the spool is not trusted any more: {reason}", "look at the disk")
 
     def close(self) -> None:
         """Sync, release the lock; closing twice is harmless.
@@ -147,123 +193,28 @@ class SpoolWriter:
             IonError: ``spool-unusable``; it is closed all the same.
         """
         try:
-            if self._file >= 0:
+            self._settle()
+            if self._file >= 0 and self.unsynced:
                 self.sync()
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Let go of the file without writing to it: a forked child's first act on its parent's spool."""
-        # The number may be another file's by now: forget it before anything can go wrong.
-        handle, self._file = self._file, -1
-        if handle >= 0:
-            os.close(handle)
+        # The numbers may be other files' by now: forget them before anything can go wrong.
+        handles = (self._file, self._lock)
+        self._file = self._lock = -1
+        self._writing = None
+        for handle in handles:
+            if handle >= 0:
+                os.close(handle)
 
 
-def framed(link: bytes, record: bytes, block: bytes = b"") -> tuple[bytes, bytes]:
-    """Return the frame that follows ``link``, and the link after it."""
-    header = _HEADER.pack(_MAGIC, len(record), len(block))
-    link = hashlib.sha256(b"".join((link, header, record, block))).digest()
-    return b"".join((header, link, record, block)), link
-
-
-def read_frames(folder: Path, start: int, link: bytes) -> Iterator[Frame]:
-    """Yield complete frames of an agent's spool from byte ``start``, whose link so far is ``link``.
-
-    Stops before an incomplete frame.
-
-    Raises:
-        IonError: ``spool-corrupt`` at a complete frame that does not follow from the one before.
-    """
-    with os.fdopen(open_within(folder, "facts"), "rb") as file:
-        file.seek(start)
-        yield from read_stream(file, start, link)
-
-
-def read_stream(file: BinaryIO, start: int = 0, link: bytes = FIRST_LINK) -> Iterator[Frame]:
-    """Yield complete frames of what stands at byte ``start`` of a spool; as `read_frames`.
-
-    Raises:
-        IonError: ``spool-corrupt``.
-    """
-    while len(header := file.read(_HEADER.size)) == _HEADER.size:
-        magic, record_size, block_size = _HEADER.unpack(header)
-        if magic != _MAGIC or record_size + block_size > _MAX_FRAME:
-            raise _corrupt(start)
-        body = file.read(_LINK + record_size + block_size)
-        if len(body) < _LINK + record_size + block_size:
-            return
-        recorded, payload = body[:_LINK], body[_LINK:]
-        link = hashlib.sha256(link + header + payload).digest()
-        if link != recorded:
-            raise _corrupt(start)
-        start += len(header) + len(body)
-        yield Frame(payload[:record_size], payload[record_size:], start, link)
-
-
-def has_writer(folder: Path) -> bool:
-    """Tell whether the agent that writes this spool is alive."""
-    handle = open_within(folder, "facts")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def open_within(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
-    """Open a file of a spool whose owner may want to mislead: it is a file, it is here, and it is the owner's.
-
-    With ``O_CREAT`` it gets the modes of its folder. The caller closes what is returned.
-
-    Raises:
-        OSError: it is not there, or is a link, a pipe or somebody else's.
-    """
-    # O_NONBLOCK: a pipe put here must not hang whoever opens it.
-    handle = os.open(folder / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    try:
-        found = os.fstat(handle)
-        _check_own(found, folder, name)
-        if flags & os.O_CREAT and found.st_uid == os.geteuid() and takes_group(folder):
-            os.fchmod(handle, 0o660)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _check_own(found: os.stat_result, folder: Path, name: str) -> None:
-    if not stat.S_ISREG(found.st_mode) or found.st_uid not in {folder.stat().st_uid, os.geteuid()}:
-        raise PermissionError(errno.EPERM, "not a file of this spool", name)
-
-
-def takes_group(folder: Path) -> bool:
-    """Tell whether a folder is meant to be written by its group, too."""
-    return folder.stat().st_mode & _GROUP_MAY_ALL == _GROUP_MAY_ALL
-
-
-def _locked_file(path: Path) -> int:
-    """Create the file under another name and lock it before a shipper can see it without its writer."""
-    hidden = path.with_name("facts.new")
-    handle = open_within(path.parent, hidden.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        hidden.rename(path)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _corrupt(at: int) -> IonError:
-    return IonError("spool-corrupt", f"the spool is damaged at byte {at}", "it is kept for inspection")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _make_folders(spool: Path) -> None:
+    """Make the folder of all spools, and make the names above it durable."""
+    if spool.is_dir():
+        return
+    made = [folder for folder in (spool, *spool.parents) if not folder.exists()]
+    spool.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for folder in made:
+        sync_folder(folder.parent)

@@ -22,6 +22,7 @@ from ion.facts import (
     NodeRunStarted,
     PolicySetPublished,
     Promoted,
+    RetentionApplied,
     ReviewDrawn,
     RolledBack,
     TrustChanged,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ion.evidence.trust import Trust
     from ion.records import Recorded
 
-BY_USER = (CaptureErased, ModelRevoked, NodeHalted, PolicySetPublished, RolledBack, TrustChanged)
+BY_USER = (CaptureErased, ModelRevoked, NodeHalted, PolicySetPublished, RetentionApplied, RolledBack, TrustChanged)
 """Facts whose ``by`` is the operating system's name of a user."""
 
 Kind = Literal["person", "user", "submitter", "policy", "node run", "program"]

@@ -23,20 +23,30 @@ from ion.ledger import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ion.audit.removed import Removed
     from ion.home import Home
     from ion.records import Record
     from ion.store import GovernanceStore
 
 _ARTIFACT = "artifact:"
+_SEALED = (InputsCaptured, RowsQuarantined)
 
 
-def body_problems(store: GovernanceStore, home: Home, records: list[tuple[int, Record]]) -> list[Problem]:
-    """Read every block and artifact once; what several facts name is told at the first of them."""
+def body_problems(
+    store: GovernanceStore, home: Home, records: list[tuple[int, Record]], removed: Removed
+) -> list[Problem]:
+    """Read every block and artifact once; what several facts name is told at the first of them.
+
+    A block that a retention removed is missing for a reason, and counted by ``removed``.
+    """
     artifacts = ArtifactStore(home.artifacts)
     problems: list[Problem] = []
+    explained = {
+        fact.block for at, record in records if isinstance(fact := record.fact, _SEALED) and removed.explains(at)
+    }
     seen: set[tuple[str, str]] = set()
     readers: dict[str, Callable[[str], str]] = {
-        "block": lambda digest: _block_problem(store, digest),
+        "block": lambda digest: _block_problem(store, digest, gone=digest in explained),
         "artifact": lambda digest: _artifact_problem(artifacts.get, digest),
         "model": lambda digest: _artifact_problem(artifacts.get_model, digest),
         "erased key": lambda key: "it is back in the store" if store.capture_key(key) else "",
@@ -54,7 +64,7 @@ def body_problems(store: GovernanceStore, home: Home, records: list[tuple[int, R
 
 def _named(fact: Fact) -> list[tuple[str, str]]:
     """Return ``(block | artifact | model, digest)`` of bytes a fact names, ``(erased key, id)`` that must be gone."""
-    if isinstance(fact, InputsCaptured | RowsQuarantined):
+    if isinstance(fact, _SEALED):
         return [("block", fact.block)]
     if isinstance(fact, CaptureErased):
         return [("erased key", key) for key in fact.keys]
@@ -71,10 +81,10 @@ def _named(fact: Fact) -> list[tuple[str, str]]:
     return [("artifact", named.removeprefix(_ARTIFACT))] if named.startswith(_ARTIFACT) else []
 
 
-def _block_problem(store: GovernanceStore, digest: str) -> str:
+def _block_problem(store: GovernanceStore, digest: str, *, gone: bool) -> str:
     body = store.block(digest)
     if body is None:
-        return f"the store does not hold block {digest}"
+        return "" if gone else f"the store does not hold block {digest}"
     return "" if digest_bytes(body) == digest else f"the bytes kept as block {digest} are other bytes"
 
 

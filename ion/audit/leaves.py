@@ -13,6 +13,7 @@ from ion.points import leaf_digest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from ion.audit.removed import Removed
     from ion.facts import StatisticsRecorded
     from ion.store import GovernanceStore
 
@@ -40,8 +41,8 @@ class Leaves:
         names = self._names.setdefault(names, names)
         self._told[position] = _Leaf(intern(fact.run), fact_id, names, fact.digest)
 
-    def problems(self, store: GovernanceStore, fact_ids: Collection[str]) -> list[Problem]:
-        """Compare with the stored points; ``fact_ids`` of gaps say which points never came.
+    def problems(self, store: GovernanceStore, fact_ids: Collection[str], removed: Removed) -> list[Problem]:
+        """Compare with the stored points; ``fact_ids`` of gaps say which points never came, ``removed`` which went.
 
         Points that no fact read so far tells of are left alone: they came while the audit ran, or a record is
         missing, which the chain shows.
@@ -58,7 +59,9 @@ class Leaves:
         problems += [
             Problem(position, "points", f"the store does not hold the points that run {leaf.run} told")
             for position, leaf in waiting.items()
-            if leaf.series and observed_id("points missing", leaf.fact_id) not in fact_ids
+            if leaf.series
+            and not removed.explains(position)
+            and observed_id("points missing", leaf.fact_id) not in fact_ids
         ]
         return sorted(problems, key=lambda problem: problem.position)
 

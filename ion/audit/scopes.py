@@ -30,6 +30,7 @@ from ion.facts import (
     NotificationSent,
     PolicySetPublished,
     Promoted,
+    RetentionApplied,
     ReviewDrawn,
     RolledBack,
     TrustChanged,
@@ -74,6 +75,7 @@ _OF_NODE: tuple[type[Fact], ...] = (
     EpochOpened,
     AdmissionRefused,
     CaptureErased,
+    RetentionApplied,
     AlertRaised,
     NotificationSent,
 )

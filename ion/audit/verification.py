@@ -11,14 +11,20 @@ from ion.audit.bodies import body_problems
 from ion.audit.index import contradiction, misfiled, projection_problems
 from ion.audit.leaves import Leaves
 from ion.audit.pointers import pointer_problems
+from ion.audit.removed import Removed
 from ion.audit.signatures import signature_problems
 from ion.errors import IonError
 from ion.facts import (
+    CategoriesRecorded,
+    EventRecorded,
+    FigureRecorded,
+    LogsRecorded,
     MessageReceived,
     MessageSent,
     ParamRecorded,
     SignatureRecorded,
     SignaturesRecorded,
+    SketchRecorded,
     StatisticsRecorded,
 )
 from ion.ledger import Problem, Walk
@@ -34,11 +40,16 @@ if TYPE_CHECKING:
     from ion.store.refold import Refold
 
 _NOT_LOOKED_AT_AGAIN = (
+    CategoriesRecorded,
+    EventRecorded,
+    FigureRecorded,
+    LogsRecorded,
     MessageReceived,
     MessageSent,
     ParamRecorded,
     SignatureRecorded,
     SignaturesRecorded,
+    SketchRecorded,
     StatisticsRecorded,
 )
 """Facts of which there may be very many, and that name no file and nothing signed: they are not kept."""
@@ -48,7 +59,8 @@ _NOT_LOOKED_AT_AGAIN = (
 class Audit:
     """What an audit found: how many entries were read, the head's link and the tree's root (hex), and what is wrong.
 
-    ``checkpoints``: how many signed heads the records were compared with.
+    ``checkpoints``: how many signed heads the records were compared with; ``removed``: of how many facts the bodies
+    went by retention, each with a receipt.
     """
 
     entries: int
@@ -56,6 +68,7 @@ class Audit:
     root: str
     checkpoints: int
     problems: tuple[Problem, ...]
+    removed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -70,6 +83,7 @@ class Audit:
             "head": self.head,
             "root": self.root,
             "checkpoints": self.checkpoints,
+            "removed": self.removed,
             "problems": [problem.as_dict() for problem in self.problems],
         }
 
@@ -101,10 +115,12 @@ def verify(store: GovernanceStore, home: Home, against: Mapping[str, bytes] | No
             problems += projection_problems(store, fresh, head.position)
     problems += agents.problems()
     problems += signature_problems(home, reading.kept)
-    problems += body_problems(store, home, reading.kept)
-    problems += reading.leaves.problems(store, fresh.seen)
+    removed = Removed(store, reading.kept)
+    problems += removed.problems
+    problems += body_problems(store, home, reading.kept, removed)
+    problems += reading.leaves.problems(store, fresh.seen, removed)
     problems += pointer_problems(home, reading.kept)
-    return Audit(walk.count, head.link.hex(), walk.root.hex(), len(anchors.found), tuple(problems))
+    return Audit(walk.count, head.link.hex(), walk.root.hex(), len(anchors.found), tuple(problems), removed.count)
 
 
 class _Reading:

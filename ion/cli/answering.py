@@ -41,7 +41,7 @@ def opened() -> Iterator[Opened]:
         IonError: ``no-home`` when there is no state, ``home-unusable``, and as `ion.store.open_store`.
     """
     home = Home.find()
-    _require_state(home)
+    require_state(home)
     from ion.agent.hands import ship_home
     from ion.store import open_store
 
@@ -93,7 +93,8 @@ def did_not_hold() -> None:
     click.get_current_context().exit(1)
 
 
-def _require_state(home: Home) -> None:
+def require_state(home: Home) -> None:
+    """Raise ``no-home`` or ``home-unusable`` when there is no state to ask about."""
     hint = "run `ion up` or `make demo` first, or set ION_HOME to where the state is"
     if home.root.exists() and not home.root.is_dir():
         raise IonError("home-unusable", f"{home.root} is not a folder", "set ION_HOME to a folder of your own")

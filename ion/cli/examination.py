@@ -106,6 +106,8 @@ def _home(home: Home) -> Finding:
         usable = os.access(home.spool, os.W_OK | os.X_OK)
         found = f"{home.spool}, handed over" if usable else f"{home.spool} is not there for this user"
         return Finding("state", usable, needed=True, found=found, advice="`ion doctor --hands` says more")
+    if home.server_url:
+        return _server(home.server_url)
     database = home.root / "store.db"
     if home.store_url == f"sqlite:///{database}" and not database.exists():
         usable = not home.root.exists() or (home.root.is_dir() and os.access(home.root, os.W_OK | os.X_OK))
@@ -121,6 +123,20 @@ def _home(home: Home) -> Finding:
         return Finding("state", ok=True, needed=True, found=f"{home.root}, {store.head().position} facts")
     finally:
         store.close()
+
+
+def _server(url: str) -> Finding:
+    from ion.agent.remote import RemoteReceiver
+
+    try:
+        receiver = RemoteReceiver.of(url)
+        try:
+            found = f"{url}, {receiver.head()} facts"
+        finally:
+            receiver.close()
+    except IonError as error:
+        return Finding("server", ok=False, needed=True, found=error.message, advice=error.hint)
+    return Finding("server", ok=True, needed=True, found=found)
 
 
 def _disk(home: Home) -> Finding:

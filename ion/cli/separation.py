@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ion.agent.spool import takes_group
+from ion.agent.files import takes_group
 from ion.cli.examination import Finding
 
 if TYPE_CHECKING:

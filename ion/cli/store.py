@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ion.cli.answering import console, did_not_hold, json_option, opened, print_json
+from ion.cli.keeping import backup, migrate, points, restore
 
 
 @click.group(name="store")
@@ -78,3 +79,10 @@ def compact(*, as_json: bool) -> None:
         print_json({"rows": rows, "sealed": sealed, "points": points})
     else:
         console().print(f"{points} points in {rows} rows now stand in {sealed}" if rows else "nothing to pack")
+
+
+command.add_command(migrate.command)
+command.add_command(backup.command)
+command.add_command(restore.command)
+command.add_command(points.export)
+command.add_command(points.check)

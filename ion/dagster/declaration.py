@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ion.errors import IonError
 from ion.graph import Definition
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

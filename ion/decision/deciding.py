@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.decision.people import approvals_end, required_approvals
 from ion.evidence.statements import DecisionStatement, EvidenceReference, sign_statement
 from ion.facts import DecisionMade
 from ion.ids import new_id
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

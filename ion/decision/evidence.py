@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from ion.errors import IonError
 from ion.evidence.hashed_reading import Content
 from ion.evidence.quorum import standing
 from ion.facts import CheckEvaluated, DatasetRecorded, ModelRecorded, NodeRunEnded, NodeRunStarted
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ion.decision.in_force import changes_of, signed_change
 from ion.errors import IonError
 from ion.evidence.grounds import Upheld, read_grounds, uphold
 from ion.facts import DecisionMade, IonDefined, Promoted, RolledBack
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

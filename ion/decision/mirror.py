@@ -6,10 +6,11 @@ should be there, `compare` finds what is otherwise, `ion.decision.mirror_alerts`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ion.facts import MirrorUpdated, ModelRecorded, ModelRevoked, Promoted, RolledBack
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

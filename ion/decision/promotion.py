@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ion.clock import now_us
@@ -13,6 +12,7 @@ from ion.evidence.envelope import Unverified
 from ion.evidence.statements import PromotionStatement, sign_statement, verify_promotion_by
 from ion.facts import MessageSent, ModelRecorded, ModelRevoked, NodeHalted, Promoted, RolledBack
 from ion.ids import new_id, observed_id
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
 from ion.facts import AlertRaised, PolicySetPublished
 from ion.ids import observed_id
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ion.errors import IonError
@@ -11,6 +10,7 @@ from ion.evidence.envelope import Unverified, sign, verify
 from ion.evidence.in_toto import PAYLOAD_TYPE, check, predicate_of, statement_form, subject_of
 from ion.evidence.parsing import MAX_INTEGER, is_digest
 from ion.ids import checked_node
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.evidence.keys import Signer

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ion.canonical import checked_digest, digest_bytes
 from ion.errors import IonError
-from ion.evidence.files import MIB, write_atomic
+from ion.evidence.files import MIB, opened_beneath, write_atomic, write_pieces
 from ion.evidence.hashed_reading import read_hashed
 from ion.evidence.manifest import MAX_BYTES, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from io import BufferedReader
 
     from ion.evidence.hashed_reading import Content
 
@@ -60,6 +63,37 @@ class ArtifactStore:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             write_atomic(path, data)
         return digest
+
+    def take(self, digest: str, pieces: Iterable[bytes], *, limit: int = MAX_ARTIFACT) -> None:
+        """Store bytes that come in pieces, if they are those that the digest names; durable on return.
+
+        Raises:
+            IonError: ``bad-digest``, ``artifact-too-large`` over ``limit`` bytes, ``artifact-corrupt``; then nothing
+                is stored.
+            OSError: the folder is not writable, or the disk is full.
+        """
+        path = self.path(digest)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_pieces(path, _checked(digest, pieces, limit))
+
+    def holds(self, digest: str) -> bool:
+        """Say whether the bytes here are those that the digest names: all of them are read, none is kept."""
+        try:
+            with self.opened(digest) as file:
+                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+        except (OSError, IonError):
+            return False
+
+    @contextmanager
+    def opened(self, digest: str) -> Iterator[BufferedReader]:
+        """Open an artifact to pass it on; whoever reads it hashes what was read. No symbolic link is followed.
+
+        Raises:
+            IonError: ``bad-digest``, ``not-a-file``.
+            OSError: it is not there, or not readable.
+        """
+        with opened_beneath(self._root, self.path(digest)) as file:
+            yield file
 
     def get(self, digest: str, *, limit: int = MAX_ARTIFACT) -> bytes:
         """Return the bytes, read once and hashed as read. No symbolic link is followed.
@@ -133,3 +167,15 @@ class ArtifactStore:
             IonError: as for `get_manifest` and `get_files`.
         """
         return self.get_files(self.get_manifest(model))
+
+
+def _checked(digest: str, pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    hashed, size = hashlib.sha256(), 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise IonError("artifact-too-large", f"artifact {digest} has more than {limit} bytes")
+        hashed.update(piece)
+        yield piece
+    if f"sha256:{hashed.hexdigest()}" != digest:
+        raise IonError("artifact-corrupt", f"the bytes that came as {digest} are other bytes")

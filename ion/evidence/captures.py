@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAGIC = b"IONCAP2\n"
+PACKED_MAGIC = b"IONCAP3\n"
+"""The same, but sections hold packed columns (`ion.serving.packing`) instead of compressed lines."""
+
 KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -68,12 +72,14 @@ class Section:
 class Directory:
     """What a block says in the clear. Every section authenticates all of it, once opened.
 
-    ``places`` has the section number of each row, in row order; ``digest`` is of the header's bytes.
+    ``places`` has the section number of each row, in row order; ``digest`` is of the header's bytes;
+    ``packed`` says whether sections hold packed columns instead of compressed lines.
     """
 
     sections: tuple[Section, ...]
     places: Sequence[int]
     digest: bytes
+    packed: bool
 
     def place(self, index: int) -> tuple[Section, int]:
         """Return the section of the row at ``index`` (from 0), and its number among that section's rows.
@@ -87,12 +93,15 @@ class Directory:
         return self.sections[number], sum(1 for other in self.places[:index] if other == number)
 
 
-def block_header(sections: Sequence[tuple[str, bytes, int, int]], places: Sequence[int]) -> bytes:
+def block_header(
+    sections: Sequence[tuple[str, bytes, int, int]], places: Sequence[int], *, packed: bool = False
+) -> bytes:
     """Return a block's first bytes.
 
     Args:
         sections: key id, nonce, number of rows and sealed bytes of each.
         places: the section number of each row; left out of the header when there is one section.
+        packed: whether sections hold packed columns instead of compressed lines.
     """
     parts = [_COUNTS.pack(len(places), len(sections))]
     for key_id, nonce, rows, size in sections:
@@ -101,7 +110,7 @@ def block_header(sections: Sequence[tuple[str, bytes, int, int]], places: Sequen
     if len(sections) > 1:
         parts.append(struct.pack(f"<{len(places)}H", *places))
     header = b"".join(parts)
-    return MAGIC + _SIZE.pack(len(header)) + header
+    return (PACKED_MAGIC if packed else MAGIC) + _SIZE.pack(len(header)) + header
 
 
 def header_digest(header: bytes) -> bytes:
@@ -131,7 +140,8 @@ def row_key(block: bytes, index: int) -> str:
 
 
 def _directory(block: bytes) -> Directory:
-    if block[: len(MAGIC)] != MAGIC:
+    magic = block[: len(MAGIC)]
+    if magic not in {MAGIC, PACKED_MAGIC}:
         raise ValueError("another format")
     (size,) = _SIZE.unpack_from(block, len(MAGIC))
     offset = len(MAGIC) + _SIZE.size
@@ -160,4 +170,4 @@ def _directory(block: bytes) -> Directory:
         counted[place] += 1
     if offset != end or start != len(block) or counted != [section.rows for section in sections]:
         raise ValueError("parts that do not fit together")
-    return Directory(tuple(sections), places, header_digest(block[:end]))
+    return Directory(tuple(sections), places, header_digest(block[:end]), magic == PACKED_MAGIC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ion.canonical import digest_json
@@ -12,6 +11,7 @@ from ion.evidence.in_toto import BAD_STATEMENT, PAYLOAD_TYPE, check, predicate_o
 from ion.evidence.parsing import MAX_INTEGER, Fields, is_digest
 from ion.evidence.provenance import DATASET
 from ion.ids import checked_node
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

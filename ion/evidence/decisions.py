@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ion.clock import rfc3339
@@ -18,6 +17,7 @@ from ion.evidence.in_toto import (
 )
 from ion.evidence.parsing import MAX_INTEGER, Fields, is_digest
 from ion.ids import checked_node
+from ion.values import dataclass
 
 DECISION_TYPE = "https://slsa.dev/verification_summary/v1"
 EXTENSION = "urn:dagster-ion:decision:v1"

@@ -7,7 +7,6 @@ it leaves open (payload type, byte form, foreign signatures) is closed here. doc
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
@@ -18,6 +17,7 @@ from ion.canonical import canonical_bytes, digest_bytes
 from ion.errors import IonError
 from ion.evidence.files import MIB
 from ion.evidence.parsing import Fields, parse_canonical
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

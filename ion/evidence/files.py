@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from ion.errors import IonError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from io import BufferedReader
     from pathlib import Path
+    from typing import BinaryIO
 
 MIB = 1 << 20
 
@@ -85,7 +86,16 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged.
     """
-    with _written_beside(path, data, mode) as temporary:
+    write_pieces(path, (data,), mode=mode)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Replace ``path`` as `write_atomic` does, by bytes that come in pieces. What ``pieces`` raises changes nothing.
+
+    Raises:
+        OSError: as `write_atomic`.
+    """
+    with _written_beside(path, pieces, mode) as temporary:
         temporary.replace(path)
 
 
@@ -96,17 +106,39 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         FileExistsError: ``path`` exists; it is unchanged.
         OSError: as for `write_atomic`.
     """
-    with _written_beside(path, data, mode) as temporary:
+    with _written_beside(path, (data,), mode) as temporary:
         os.link(temporary, path)
 
 
 @contextmanager
-def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+def writing_new(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Open a file that is too large to hold: it is at ``path`` when the block has ended well, and never in part.
+
+    Raises:
+        FileExistsError: ``path`` exists; it is unchanged.
+        OSError: as for `write_atomic`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _written_beside(path: Path, pieces: Iterable[bytes], mode: int) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             os.fchmod(descriptor, mode)  # exact, whatever the umask says
             file.flush()
             os.fsync(descriptor)

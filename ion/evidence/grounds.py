@@ -6,7 +6,7 @@ holds is said with its end, so that it can be looked at again without reading an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
 from ion.errors import IonError
@@ -19,6 +19,7 @@ from ion.evidence.provenance import verify_provenance
 from ion.evidence.quorum import ApprovalRule, standing
 from ion.evidence.statements import verify_decision
 from ion.evidence.trust_document import ROLES, Requirement
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

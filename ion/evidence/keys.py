@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +20,7 @@ from securesystemslib.signer import Signer as Backend  # type: ignore[attr-defin
 from ion.errors import IonError
 from ion.evidence.files import read_regular, write_new
 from ion.evidence.public_keys import MAX_KEY_BYTES, PublicKey, load_public, write_public
+from ion.values import dataclass
 
 __all__ = [
     "MAX_KEY_BYTES",

@@ -7,7 +7,6 @@ give the same model version everywhere. Format: docs/spec/manifest.md.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from ion.canonical import canonical_bytes, digest_bytes
 from ion.errors import IonError
 from ion.evidence.files import MIB
 from ion.evidence.parsing import MAX_INTEGER, Fields, is_digest, parse_canonical
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

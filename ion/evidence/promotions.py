@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ion.canonical import digest_bytes, digest_json
 from ion.evidence.in_toto import check, predicate_of, statement_form
 from ion.evidence.parsing import MAX_INTEGER, is_digest
 from ion.ids import checked_node
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
@@ -20,6 +20,7 @@ from ion.evidence.in_toto import (
 )
 from ion.evidence.parsing import MAX_INTEGER, Fields, is_digest
 from ion.ids import checked_node
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from ion.errors import IonError
 from ion.evidence.files import read_regular, write_atomic
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.evidence.parsing import MAX_INTEGER
 from ion.evidence.trust_document import identity
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -6,7 +6,7 @@ services that sign, and what a node asks of people whatever a decision says. For
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
@@ -27,6 +27,7 @@ from ion.evidence.trust_document import (
     identity,
 )
 from ion.evidence.trust_root import TrustRoot
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

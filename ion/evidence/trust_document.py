@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ion.errors import IonError
@@ -15,6 +15,7 @@ from ion.evidence.parsing import MAX_INTEGER, Fields
 from ion.evidence.public_keys import PublicKey
 from ion.evidence.trust_root import Window
 from ion.ids import checked_node
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

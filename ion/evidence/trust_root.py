@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
 from ion.evidence.parsing import MAX_INTEGER
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ion.clock import now_us
@@ -15,6 +15,7 @@ from ion.evidence.files import read_regular, write_atomic
 from ion.evidence.public_keys import load_public, write_public
 from ion.evidence.trust import sign_trust, verify_trust
 from ion.evidence.trust_root import TrustRoot
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

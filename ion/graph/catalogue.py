@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
@@ -16,6 +15,7 @@ from ion.facts import (
     Promoted,
     RolledBack,
 )
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

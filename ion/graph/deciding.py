@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
 from ion.facts import DecisionMade, ModelRevoked, Promoted, RolledBack
 from ion.graph.approved import approvals_of
 from ion.graph.signed import decision_problem, promotion_problem, stop_problem
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer, Inquiry

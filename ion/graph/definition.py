@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ion.canonical import digest_json
 from ion.decision import Assignment, RequiredCheck
 from ion.errors import IonError
 from ion.facts import IonDefined
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.store import GovernanceStore

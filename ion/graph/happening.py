@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
+from ion.clock import rfc3339
 from ion.facts import (
     AdmissionRefused,
     AlertRaised,
@@ -14,6 +15,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     Fact,
     GapNoted,
     IonDefined,
@@ -30,6 +32,7 @@ from ion.facts import (
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    RetentionApplied,
     ReviewDrawn,
     RolledBack,
     RowsQuarantined,
@@ -67,7 +70,8 @@ def _(fact: NodeRunEnded) -> tuple[str, str]:
 @happening.register
 def _(fact: DatasetRecorded) -> tuple[str, str]:
     verb = {"input": "read", "output": "wrote", "heldout": "held out"}.get(fact.role, fact.role)
-    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}, {fact.rows} rows"
+    rows = f", {fact.rows} rows" if fact.rows >= 0 else ""  # other systems do not always count
+    return fact.digest, f"{verb} {fact.name} version {short(fact.digest)}{rows}"
 
 
 @happening.register
@@ -187,6 +191,12 @@ def _(fact: CaptureErased) -> tuple[str, str]:
 
 
 @happening.register
+def _(fact: RetentionApplied) -> tuple[str, str]:
+    told = f"{fact.bodies} bodies of {fact.kind} from before {rfc3339(fact.before)[:10]} removed by {fact.by}"
+    return fact.retention, told
+
+
+@happening.register
 def _(fact: AdmissionRefused) -> tuple[str, str]:
     return fact.pointer_digest, f"gate refused at step {fact.step}: {fact.reason}"
 
@@ -194,6 +204,12 @@ def _(fact: AdmissionRefused) -> tuple[str, str]:
 @happening.register
 def _(fact: PredictionReplayed) -> tuple[str, str]:
     return fact.prediction, f"replayed: {fact.verdict}" + (f" ({fact.reason})" if fact.reason else "")
+
+
+@happening.register
+def _(fact: EventRecorded) -> tuple[str, str]:
+    attributes = ", ".join(f"{name} {value}" for name, value in sorted(fact.attributes.items()))
+    return fact.run, fact.name + (f" ({attributes[:200]})" if attributes else "")
 
 
 @happening.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from ion.clock import rfc3339
@@ -10,6 +10,7 @@ from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
 from ion.facts import AlertRaised, Fact, GapNoted
 from ion.graph.signed import people_of, trusted
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.home import Home

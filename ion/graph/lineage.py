@@ -6,7 +6,7 @@ Nothing raises for a hole: the answer names it and is not ``complete``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
@@ -24,6 +24,7 @@ from ion.graph.provenance import (
 from ion.graph.serving_epoch import Serving, epoch_answer, serving_of, trouble_meanwhile
 from ion.graph.upstream import dataset_answers, datasets_used
 from ion.ids import PredictionId
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.facts import ModelRecorded

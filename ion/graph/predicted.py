@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
 from ion.facts import EpochOpened, InputsCaptured, PredictionsCommitted
 from ion.graph.timeline import checked_ion
 from ion.ids import PredictionId
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer

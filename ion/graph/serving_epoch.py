@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_bytes
@@ -20,6 +19,7 @@ from ion.facts import (
     RowsQuarantined,
 )
 from ion.records import Recorded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.graph.inquiry import Answer, Inquiry
@@ -65,7 +65,7 @@ def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
     epoch = prediction.epoch
     opened = inquiry.find(EpochOpened, epoch)
     committed = _committed(inquiry, prediction)
-    captured = [r.fact for r in inquiry.find(InputsCaptured, epoch) if r.fact.first <= prediction.seq <= r.fact.last]
+    captured = [r for r in inquiry.find(InputsCaptured, epoch) if r.fact.first <= prediction.seq <= r.fact.last]
     if committed is None and not captured and not _told_missing(inquiry, prediction):
         raise _unknown(prediction, opened[0].fact if opened else None)
     inquiry.concerns(epoch, str(prediction))
@@ -81,7 +81,7 @@ def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
         opened[0] if opened else None,
         inquiry.newest(EpochClosed, epoch),
         committed,
-        captured[0] if captured else None,
+        captured[0].fact if captured else None,
         erased,
     )
     inquiry.concerns(serving.run, serving.node)
@@ -172,9 +172,16 @@ def _committed(inquiry: Inquiry, prediction: PredictionId) -> Recorded[Predictio
     return Recorded(position, record.id, record.agent, record.stamp.us, fact)
 
 
-def _erased(inquiry: Inquiry, prediction: PredictionId, captured: InputsCaptured) -> Recorded[CaptureErased] | None:
+def _erased(
+    inquiry: Inquiry, prediction: PredictionId, record: Recorded[InputsCaptured]
+) -> Recorded[CaptureErased] | None:
     """Return the erasure of a captured input, a gap that is explained; None while it can be read."""
+    captured = record.fact
     block = inquiry.store.block(captured.block)
+    if block is None and (removed := inquiry.store.retention.of(record.position)):
+        told = f"kept until {rfc3339(removed.us)[:10]} (retention {removed.fact.retention})"
+        inquiry.hole("captured input", str(prediction), told)
+        return None
     if block is None or digest_bytes(block) != captured.block:
         inquiry.hole("captured inputs", captured.block, "the store does not hold the block that a fact names")
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
@@ -16,6 +16,7 @@ from ion.facts import (
     DecisionMade,
     EpochClosed,
     EpochOpened,
+    EventRecorded,
     GapNoted,
     IonDefined,
     MessageReceived,
@@ -29,10 +30,12 @@ from ion.facts import (
     PredictionReplayed,
     PredictionsCommitted,
     Promoted,
+    RetentionApplied,
     RolledBack,
     RowsQuarantined,
 )
 from ion.graph.happening import happening
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.facts import Fact
@@ -59,9 +62,11 @@ SHOWN: tuple[type[Fact], ...] = (
     PredictionsCommitted,
     RowsQuarantined,
     CaptureErased,
+    RetentionApplied,
     AdmissionRefused,
     EpochClosed,
     PredictionReplayed,
+    EventRecorded,
     GapNoted,
     AlertRaised,
 )
@@ -148,6 +153,8 @@ class _Places:
         fact = record.fact
         if isinstance(fact, IonDefined):
             return "" if fact.ion == self._ion else None
+        if isinstance(fact, RetentionApplied) and not fact.node:
+            return ""
         if isinstance(fact, DecisionMade):  # it happened at the policy node; its own field names the serving node
             return self._by_scope.get(fact.decision) or self._own(fact.node)
         for field in ("node", "sender", "receiver"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.canonical import digest_json
 from ion.clock import rfc3339
 from ion.facts import CheckEvaluated, ComponentRan, DatasetRecorded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.facts import DecisionMade, ModelRecorded

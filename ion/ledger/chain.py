@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

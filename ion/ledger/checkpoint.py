@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
 from ion.evidence.envelope import Unverified
 from ion.ledger.note import COSIGNATURE, Note, NoteKey, decoded_hash, encoded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.evidence.keys import Signer

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.evidence.keys import PublicKey

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
@@ -10,6 +9,7 @@ from ion.evidence.envelope import Unverified
 from ion.ledger.checkpoint import SignedCheckpoint, number, verify_checkpoint
 from ion.ledger.merkle import MAX_PROOF, leaf_hash, verify_inclusion
 from ion.ledger.note import MAX_NOTE, decoded_hash, encoded
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.evidence.trust_root import TrustRoot

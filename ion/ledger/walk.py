@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.ledger.chain import GENESIS
 from ion.ledger.merkle import Frontier
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ion.errors import IonError
 from ion.ledger.merkle import verify_consistency
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ion.agent.client import Client
     from ion.home import Home
     from ion.ids import PredictionId
+    from ion.records import Recorded
     from ion.serving.scorer import Scorer
     from ion.store import GovernanceStore
 
@@ -79,7 +80,7 @@ def replay(store: GovernanceStore, home: Home, prediction: PredictionId, client:
 def _replay(store: GovernanceStore, home: Home, prediction: PredictionId) -> Replayed:
     opened = store.find(EpochOpened, prediction.epoch)
     captured = [
-        record.fact
+        record
         for record in store.find(InputsCaptured, prediction.epoch)
         if record.fact.first <= prediction.seq <= record.fact.last
     ]
@@ -128,16 +129,17 @@ def _champion(epoch: EpochOpened) -> str:
     return models.get("champion", "" if len(models) != 1 else next(iter(models.values())))
 
 
-def _captured_row(store: GovernanceStore, captured: InputsCaptured, prediction: PredictionId) -> CapturedRow:
+def _captured_row(store: GovernanceStore, record: Recorded[InputsCaptured], prediction: PredictionId) -> CapturedRow:
     """Open the one captured row.
 
     Raises:
-        IonError: ``erased``, ``capture-key-missing``, ``block-missing``, ``block-differs``, ``bad-capture``,
-            ``no-such-row``.
+        IonError: ``erased``, ``retention-ended``, ``capture-key-missing``, ``block-missing``, ``block-differs``,
+            ``bad-capture``, ``no-such-row``.
     """
+    captured = record.fact
     block = store.block(captured.block)
     if block is None:
-        raise IonError("block-missing", "the store does not hold the captured input")
+        raise _missing(store, record.position)
     if digest_bytes(block) != captured.block:
         raise IonError("block-differs", "the captured input is not what the fact names by digest")
     index = prediction.seq - captured.first
@@ -147,6 +149,15 @@ def _captured_row(store: GovernanceStore, captured: InputsCaptured, prediction: 
         raise _erased(store, key_id)
     text = open_row(block, key, index, capture_aad(captured.epoch, captured.first))
     return CapturedRow.from_text(text)
+
+
+def _missing(store: GovernanceStore, position: int) -> IonError:
+    """Tell an ended retention from a block that is missing for no known reason."""
+    removed = store.retention.of(position)
+    if removed is None:
+        return IonError("block-missing", "the store does not hold the captured input")
+    told = f"the captured input was kept until {rfc3339(removed.us)[:10]} (retention {removed.fact.retention})"
+    return IonError("retention-ended", told)
 
 
 def _erased(store: GovernanceStore, key_id: str) -> IonError:

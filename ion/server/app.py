@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ion.agent.receiver import StoreReceiver
 from ion.errors import IonError
-from ion.server import condition, ingest, questions
+from ion.server import bringing, condition, ingest, questions
 from ion.server.access import caller_of
 from ion.server.bounds import Bounds, Load
 from ion.server.endpoint import Asked, Deployment, Endpoint
@@ -41,6 +41,7 @@ ROUTES: Sequence[Endpoint] = (
     *ingest.ROUTES,
     *questions.ROUTES,
     *condition.ROUTES,
+    *bringing.ROUTES,
     Endpoint("GET", "/openapi.json", _described, "This description.", None, slot="none"),
 )
 """Every route of the server."""

@@ -102,6 +102,10 @@ class Asked:
             raise IonError("no-token", "this needs a token")
         return self.caller
 
+    def given(self, name: str) -> bool:
+        """Tell whether a parameter was given, be it empty."""
+        return name in self.request.query_params
+
     def text(self, name: str) -> str:
         """Return a text parameter."""
         return str(self.query[name])

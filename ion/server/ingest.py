@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from ion.agent.body import SPOOL_TYPE, block_name
-from ion.agent.spool import read_stream
+from ion.agent.frames import read_stream
 from ion.errors import IonError
 from ion.evidence.captures import CaptureKey
 from ion.records import read_record

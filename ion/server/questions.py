@@ -66,6 +66,17 @@ def models(asked: Asked) -> Answer:
     }
 
 
+def candidates(asked: Asked) -> Answer:
+    """Return every candidate with its standing, oldest first."""
+    after, limit = asked.number("after"), max(asked.number("limit"), 1)
+    found = [each for each in asked.store.candidates() if each.position > after][: limit + 1]
+    page = found[:limit]
+    return {
+        "candidates": [asdict(each) for each in page],
+        "next": page[-1].position if len(found) > limit else None,
+    }
+
+
 def why(asked: Asked) -> Answer:
     """Return who, where, what, when and how of a prediction; ``complete`` is false where something is missing."""
     return explain(asked.store, asked.path["prediction"], asked.deployment.home).as_dict()
@@ -92,7 +103,8 @@ def statistics(asked: Asked) -> Answer:
 
 def _points(asked: Asked, run: str, series: str) -> dict[str, object]:
     since, until, limit = asked.number("since"), asked.number("until"), max(asked.number("limit"), 1)
-    points = asked.store.points(run, series, since or None, until - 1 if until else None)
+    epoch = asked.text("epoch") if asked.given("epoch") else None
+    points = asked.store.points(run, series, since or None, until - 1 if until else None, epoch=epoch)
     times, values = points.times.tolist(), points.values.tolist()
     end = limit
     while 0 < end < len(times) and times[end] == times[end - 1]:
@@ -203,6 +215,7 @@ ROUTES = (
             _LIMIT,
         ),
     ),
+    Endpoint("GET", "/v1/candidates", candidates, "Candidates and their verdicts.", "reader", (_AFTER, _LIMIT)),
     Endpoint("GET", "/v1/predictions/{prediction}/why", why, "Everything that had a part in a prediction.", "reader"),
     Endpoint(
         "GET",
@@ -221,6 +234,7 @@ ROUTES = (
         (
             Parameter("run", "The node run; it must be given."),
             Parameter("series", "Return the points of this series."),
+            Parameter("epoch", "Of this epoch only; given but empty: told outside of any."),
             Parameter("since", "At or after this time, microseconds UTC; `next` of the page before.", "integer", 0),
             Parameter("until", "Before this time, microseconds UTC.", "integer", 0),
             Parameter("limit", "How many points at most, but for points of one time.", "integer", 10_000, 100_000),

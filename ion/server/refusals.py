@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 from starlette.responses import JSONResponse, Response
@@ -28,7 +29,8 @@ _STATUS = {
     "home-unusable": 503,
     "store-unreachable": 503,
 }
-_COME_AGAIN = {429: 1, 503: 5}
+_AWAY = 503
+_COME_AGAIN = {429: 1, _AWAY: 5}
 """Seconds, to which chance adds as much again: those refused together do not come back together."""
 
 
@@ -39,8 +41,15 @@ def status_of(error: IonError) -> int:
 
 
 def explained(error: BaseException) -> IonError | None:
-    """Return what to answer; None for an error that nobody foresaw."""
-    return error if isinstance(error, IonError) else outage(error)
+    """Return what to answer; None for an error that nobody foresaw.
+
+    Where the store is, and what is wrong with it, is for the log, not for everybody who reaches the server.
+    """
+    found = error if isinstance(error, IonError) else outage(error)
+    if found is None or status_of(found) != _AWAY:
+        return found
+    logging.getLogger(__name__).warning("the store cannot be used: %s", found.message)
+    return IonError(found.code, "the governance store does not answer", "ask again later; the server's log says why")
 
 
 def refusal(error: IonError, status: int) -> Response:

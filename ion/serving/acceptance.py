@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import TYPE_CHECKING
 
 from ion.canonical import checked_digest
@@ -10,6 +10,7 @@ from ion.errors import IonError
 from ion.evidence.files import MIB
 from ion.evidence.parsing import Fields, parse_canonical
 from ion.evidence.promotions import ACTIONS, LEASE_ENDS
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

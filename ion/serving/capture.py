@@ -1,14 +1,13 @@
 """Captured and quarantined rows as encrypted blocks: one row is quick to read, none without its key.
 
 A block has a section for each key: an AES-256-GCM message (NIST SP 800-38D) over the rows as lines, zstd
-compressed. Facts hash the block, i.e. ciphertext; deleting a key deletes its rows, and the block stays
-verifiable. Format: docs/spec/captures.md.
+compressed, or packed as columns. Facts hash the block, i.e. ciphertext; deleting a key deletes its rows, and
+the block stays verifiable. Format: docs/spec/captures.md.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -25,30 +24,22 @@ from ion.evidence.captures import (
     header_digest,
     read_directory,
 )
+from ion.serving.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ion.evidence.captures import Section
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ion.evidence.captures import Directory, Section
 
 MAX_BLOCK = 1 << 28
 _FASTEST = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_FAST, window_log=18, hash_log=13, chain_log=6, search_log=1, min_match=7
 )
-"""For rows of numbers: a fifth less time than zstd's level 1 and the same size; higher levels gain nothing."""
+"""For rows of numbers as text: a fifth less time than zstd's level 1 and the same size; higher levels gain nothing."""
 _BAD_BLOCK = "bad-capture"
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Rows of one key, ready to be sealed: ``text`` is their lines, joined by line ends.
-
-    There are as many lines as ``rows``, or twice as many: then row ``i`` is line ``i``, ``;`` and line
-    ``rows + i``. So columns that came apart (inputs, scores) need not be put together row by row.
-    """
-
-    text: bytes
-    rows: int
 
 
 def seal(rows: Sequence[str | bytes], key: CaptureKey | Sequence[CaptureKey], aad: bytes) -> bytes:
@@ -67,46 +58,58 @@ def seal(rows: Sequence[str | bytes], key: CaptureKey | Sequence[CaptureKey], aa
     if any(b"\n" in row for row in data):
         raise IonError(_BAD_BLOCK, "a row holds a line end", "encode it, as JSON does")
     if isinstance(key, CaptureKey):
-        return seal_lines([(key, Lines(b"\n".join(data), len(data)))] if data else [], bytes(len(data)), aad)
+        return _sealed([(key, data)] if data else [], bytes(len(data)), aad)
     keys = {each.key_id: each for each in key}
     held: dict[str, list[bytes]] = {}
     for each, row in zip(key, data, strict=True):
         held.setdefault(each.key_id, []).append(row)
     numbers = {key_id: number for number, key_id in enumerate(held)}
-    sections = [(keys[key_id], Lines(b"\n".join(part), len(part))) for key_id, part in held.items()]
-    return seal_lines(sections, [numbers[each.key_id] for each in key], aad)
+    return _sealed([(keys[key_id], part) for key_id, part in held.items()], [numbers[each.key_id] for each in key], aad)
 
 
-def seal_lines(sections: Sequence[tuple[CaptureKey, Lines]], places: Sequence[int], aad: bytes) -> bytes:
-    """Return the encrypted block of rows that are joined already; ``places`` has the section number of each row.
+def seal_columns(inputs: bytes, scores: NDArray[np.float64], key: CaptureKey, aad: bytes) -> bytes:
+    """Return the encrypted block of rows that are columns: input texts, joined by line ends, and scores (n).
+
+    Opened, a row is its text, ``;`` and its score.
 
     Raises:
-        IonError: ``bad-capture`` when lines and rows do not fit, or they are too many or too large for one block.
+        IonError: ``bad-capture`` when they are not equally many, or too many or too large for one block.
     """
-    if sum(len(lines.text) for _, lines in sections) > MAX_BLOCK or len(places) > MAX_ROWS:
+    if inputs.count(b"\n") + 1 != len(scores):
+        raise IonError(_BAD_BLOCK, "there are not as many input lines as scores")
+    _check_size(len(inputs), len(scores))
+    packed = pack(inputs, scores)
+    if not packed:
+        texts = zip(inputs.split(b"\n"), scores.tolist(), strict=True)
+        return seal([b"%b;%b" % (text, repr(score).encode()) for text, score in texts], key, aad)
+    return _encrypted([(key, len(scores), packed)], bytes(len(scores)), aad, packed=True)
+
+
+def _sealed(sections: Sequence[tuple[CaptureKey, list[bytes]]], places: Sequence[int], aad: bytes) -> bytes:
+    texts = [(key, len(rows), b"\n".join(rows)) for key, rows in sections]
+    _check_size(sum(len(text) for _, _, text in texts), len(places))
+    compressor = zstandard.ZstdCompressor(compression_params=_FASTEST)
+    return _encrypted([(key, rows, compressor.compress(text)) for key, rows, text in texts], places, aad)
+
+
+def _check_size(size: int, rows: int) -> None:
+    if size > MAX_BLOCK or rows > MAX_ROWS:
         limit = f"{MAX_ROWS} rows or {MAX_BLOCK} bytes"
         raise IonError(_BAD_BLOCK, f"the rows are more than {limit}", "seal fewer rows at a time")
-    compressor = zstandard.ZstdCompressor(compression_params=_FASTEST)
-    plains = []
-    for _, lines in sections:
-        if lines.text.count(b"\n") + 1 not in {lines.rows, 2 * lines.rows}:
-            raise IonError(_BAD_BLOCK, "there are not as many lines as rows say")
-        plains.append(compressor.compress(lines.text))
-    entries = [
-        (key.key_id, os.urandom(NONCE_BYTES), lines.rows, len(plain) + TAG_BYTES)
-        for (key, lines), plain in zip(sections, plains, strict=True)
-    ]
-    header = block_header(entries, places)
+
+
+def _encrypted(
+    sections: Sequence[tuple[CaptureKey, int, bytes]], places: Sequence[int], aad: bytes, *, packed: bool = False
+) -> bytes:
+    """Return the block of sections (key, rows, what is to be sealed); ``places`` as in the header."""
+    entries = [(key.key_id, os.urandom(NONCE_BYTES), rows, len(plain) + TAG_BYTES) for key, rows, plain in sections]
+    header = block_header(entries, places, packed=packed)
     bound = header_digest(header) + aad
-    return b"".join(
-        (
-            header,
-            *(
-                AESGCM(key.secret).encrypt(nonce, plain, bound)
-                for (key, _), plain, (_, nonce, _, _) in zip(sections, plains, entries, strict=True)
-            ),
-        )
+    sealed = (
+        AESGCM(key.secret).encrypt(nonce, plain, bound)
+        for (key, _, plain), (_, nonce, _, _) in zip(sections, entries, strict=True)
     )
+    return b"".join((header, *sealed))
 
 
 def open_block(block: bytes, keys: CaptureKey | Iterable[CaptureKey], aad: bytes) -> list[bytes]:
@@ -117,8 +120,7 @@ def open_block(block: bytes, keys: CaptureKey | Iterable[CaptureKey], aad: bytes
     """
     directory = read_directory(block)
     known = {each.key_id: each for each in ([keys] if isinstance(keys, CaptureKey) else keys)}
-    bound = directory.digest + aad
-    opened = [iter(_rows(block, section, known.get(section.key_id), bound)) for section in directory.sections]
+    opened = [iter(_rows(block, directory, section, known.get(section.key_id), aad)) for section in directory.sections]
     return [next(opened[place]) for place in directory.places]
 
 
@@ -130,18 +132,21 @@ def open_row(block: bytes, key: CaptureKey, index: int, aad: bytes) -> bytes:
     """
     directory = read_directory(block)
     section, position = directory.place(index)
-    return _rows(block, section, key, directory.digest + aad)[position]
+    return _rows(block, directory, section, key, aad)[position]
 
 
-def _rows(block: bytes, section: Section, key: CaptureKey | None, bound: bytes) -> list[bytes]:
+def _rows(block: bytes, directory: Directory, section: Section, key: CaptureKey | None, aad: bytes) -> list[bytes]:
     if key is None or section.key_id != key.key_id:
         raise IonError(_BAD_BLOCK, f"sealed with key {section.key_id}", "fetch that key, if it still exists")
     try:
-        plain = AESGCM(key.secret).decrypt(section.nonce, block[section.start : section.end], bound)
+        plain = AESGCM(key.secret).decrypt(section.nonce, block[section.start : section.end], directory.digest + aad)
     except InvalidTag as error:
         raise IonError(_BAD_BLOCK, "the block is damaged, or belongs elsewhere") from error
     # From here on the bytes are those a key holder sealed.
+    if directory.packed:
+        return unpack(plain, section.rows)
     lines = zstandard.ZstdDecompressor().decompress(plain, max_output_size=MAX_BLOCK).split(b"\n")
     if len(lines) == section.rows:
         return lines
+    # Written by earlier versions: columns that came apart (inputs, scores) as twice as many lines.
     return [head + b";" + tail for head, tail in zip(lines[: section.rows], lines[section.rows :], strict=True)]

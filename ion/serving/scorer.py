@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ion.canonical import canonical_bytes
@@ -18,6 +17,7 @@ from ion.errors import IonError
 from ion.evidence.files import MIB
 from ion.evidence.manifest import Manifest
 from ion.evidence.parsing import Fields
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

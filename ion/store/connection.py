@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
 FORMAT = "dagster-ion/3"
+CREATION_LOCK = 739204117
+"""PostgreSQL's number of the lock under which tables are made and changed."""
+_OLDEST = 2
+"""The oldest format that migrations lead from."""
+_FORMAT_QUERY = select(schema.meta.c.value).where(schema.meta.c.name == "format")
 _CONNECT_SECONDS = 10
 _WAL_ATTEMPTS = 100
 _abandoned: list[Pool] = []
@@ -34,42 +39,65 @@ def connect(url: str) -> Engine:
     """Return an engine on the store at ``url``, made if it is not there yet.
 
     Raises:
-        IonError: ``bad-store-url``, ``store-unreachable`` or ``foreign-store``.
+        IonError: ``bad-store-url``, ``store-unreachable``, ``store-outdated``, ``store-newer`` or ``foreign-store``.
+    """
+    engine = engine_of(url)
+    try:
+        with reaching(engine):
+            _prepare(engine)
+    except IonError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def engine_of(url: str) -> Engine:
+    """Return an engine on the database at ``url``, which is not looked at yet.
+
+    Raises:
+        IonError: ``bad-store-url``, ``store-unreachable``.
     """
     parsed = _checked_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(parsed)
         _configure_sqlite(engine)
-    else:
-        given = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
-        engine = create_engine(parsed, pool_pre_ping=True, connect_args=given)
+        return engine
+    given = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_SECONDS}
+    return create_engine(parsed, pool_pre_ping=True, connect_args=given)
+
+
+@contextmanager
+def reaching(engine: Engine) -> Iterator[None]:
+    """Explain a database that cannot be opened.
+
+    Raises:
+        IonError: ``store-unreachable``.
+    """
     try:
-        _prepare(engine, parsed)
-    except IonError:
-        engine.dispose()
-        raise
+        yield
     except DBAPIError as error:
-        engine.dispose()
-        shown = parsed.render_as_string(hide_password=True)
+        shown = engine.url.render_as_string(hide_password=True)
         raise IonError(
             "store-unreachable",
             f"cannot open the governance store {shown}: {error.orig}",
             "check ION_STORE_URL and the permissions of the folder; a foreign file is not touched",
         ) from error
-    return engine
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, any_format: bool = False) -> Iterator[Connection]:
     """Open a transaction that holds the head lock before anything is read.
 
     Raises:
-        IonError: ``store-unreachable`` when the database went away, is locked for too long or full.
+        IonError: ``store-unreachable`` when the database went away, is locked for too long or full;
+            ``store-newer`` when the store was migrated since it was opened, unless ``any_format``.
     """
     try:
         with engine.connect().execution_options(ion_write=True) as connection, connection.begin():
             if connection.dialect.name != "sqlite":
                 connection.execute(select(schema.head.c.position).with_for_update())
+            if not any_format:
+                _require_format(engine, connection)
             yield connection
     except OperationalError as error:
         raise IonError(
@@ -125,27 +153,50 @@ def _configure_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _prepare(engine: Engine, url: URL) -> None:
+def _prepare(engine: Engine) -> None:
     tables = set(inspect(engine).get_table_names())
     if schema.meta.name not in tables:
-        if tables and url.get_backend_name() == "sqlite":
-            raise _foreign(url, "it holds other tables")
-        if url.get_backend_name() == "sqlite":
+        if engine.dialect.name == "sqlite":
+            if tables:
+                raise _foreign(engine.url, "it holds other tables")
             _choose_wal(engine)
         with engine.connect().execution_options(ion_write=True) as connection, connection.begin():
             if connection.dialect.name == "postgresql":  # two first users at once
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(739204117)")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})")
             schema.metadata.create_all(connection)
             if connection.execute(select(schema.meta.c.value)).first() is None:
                 store = f"store-{uuid.uuid4().hex[:12]}"
                 rows = [{"name": "format", "value": FORMAT}, {"name": "store", "value": store}]
                 connection.execute(insert(schema.meta), rows)
+                connection.execute(insert(schema.revision).values(version_num=str(number_of(FORMAT))))
                 connection.execute(insert(schema.head).values(id=1, position=0, link=GENESIS))
     with engine.connect() as connection:
-        query = select(schema.meta.c.value).where(schema.meta.c.name == "format")
-        found = connection.execute(query).scalar()
+        _require_format(engine, connection)
+
+
+def number_of(text: str) -> int:
+    """Return the number of a format, which is also that of its migration; 0 for one that no migration leads from."""
+    family, _, number = text.rpartition("/")
+    known = family == FORMAT.rpartition("/")[0] and number.isascii() and number.isdecimal() and number[:1] != "0"
+    return int(number) if known and int(number) >= _OLDEST else 0
+
+
+def refusal(url: URL, found: object) -> IonError:
+    """Return why a store of another format is not opened."""
+    number, shown = number_of(str(found)), url.render_as_string(hide_password=True)
+    if number > number_of(FORMAT):
+        told = f"{shown} has the format {found}, this version knows up to {FORMAT}"
+        return IonError("store-newer", told, "install the dagster-ion that migrated it; nothing was changed")
+    if number:
+        told = f"{shown} has the format {found}, this version works on {FORMAT}"
+        return IonError("store-outdated", told, "make a backup, then run `ion store migrate`; nothing was changed")
+    return _foreign(url, f"its format is {found!r}, this version reads {FORMAT!r}")
+
+
+def _require_format(engine: Engine, connection: Connection) -> None:
+    found = connection.execute(_FORMAT_QUERY).scalar()
     if found != FORMAT:
-        raise _foreign(url, f"its format is {found!r}, this version reads {FORMAT!r}")
+        raise refusal(engine.url, found)
 
 
 def _choose_wal(engine: Engine) -> None:

@@ -7,7 +7,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from ion.clock import Clock
@@ -16,13 +16,13 @@ from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
 from ion.store import capture_keys, points, schema
-from ion.store.appending import Append, first_of_each
+from ion.store.appending import Append
 from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
-from ion.store.projections import fold
 from ion.store.reading import Appended, Candidate, Current, Head, Reader
-from ion.store.refold import Refold
+from ion.store.refold import Refold, fold_all
+from ion.store.retention import Retention
 from ion.store.statistics import StoredStatistics
 
 if TYPE_CHECKING:
@@ -127,6 +127,11 @@ class GovernanceStore:
         """The facts as a ledger: entries in order, and their Merkle tree."""
         return StoredLedger(self._engine)
 
+    @property
+    def retention(self) -> Retention:
+        """What removes bodies for their age, and knows which went so."""
+        return Retention(self._engine, self._clock)
+
     def refold(self) -> Refold:
         """Return an empty fold to compare the projections with."""
         return Refold(self._engine)
@@ -146,8 +151,7 @@ class GovernanceStore:
 
     def latest(self, kind: type[F], subject: str | None = None) -> Recorded[F] | None:
         """Return the newest fact of a kind about ``subject``, or None."""
-        found = self.find(kind, subject, limit=1, newest_first=True)
-        return found[0] if found else None
+        return next(iter(self.find(kind, subject, limit=1, newest_first=True)), None)
 
     def current(self, node: str) -> Current:
         """Return what ``ion/node`` should serve now."""
@@ -196,14 +200,16 @@ class GovernanceStore:
             body = connection.execute(query).scalar()
         return None if body is None else bytes(body)
 
-    def points(self, run: str, series: str, first: int | None = None, last: int | None = None) -> Points:
-        """Return the points of a run's series from ``first`` to ``last`` (µs UTC, both included), by their times.
+    def points(
+        self, run: str, series: str, first: int | None = None, last: int | None = None, *, epoch: str | None = None
+    ) -> Points:
+        """Return points of a run's series from ``first`` to ``last`` (µs, inclusive), by time; of ``epoch`` if given.
 
         Raises:
             IonError: ``points-differ`` when stored points are not those that were told.
         """
         with self._engine.connect() as connection:
-            return points.read(connection, run, series, first, last)
+            return points.read(connection, run, series, first, last, epoch)
 
     @property
     def statistics(self) -> StoredStatistics:
@@ -262,23 +268,16 @@ class GovernanceStore:
     def agents(self) -> dict[str, int]:
         """Return the acknowledged sequence number of each agent."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))
-            return {row.agent: row.seq for row in rows}
+            return {row.agent: row.seq for row in connection.execute(select(schema.agent.c.agent, schema.agent.c.seq))}
+
+    def acknowledged(self, agent: str) -> int | None:
+        """Return the highest sequence number acknowledged to an agent, None for an unknown one."""
+        return self.index.acknowledged(agent)
 
     def rebuild(self) -> int:
         """Empty the projections and fold all facts again, forget the tree; returns how many facts there are."""
         with writing(self._engine) as connection:
-            for table in (*schema.PROJECTIONS, schema.tile):
-                connection.execute(delete(table))
-            seen: set[str] = set()
-            last, count = 0, 0
-            columns = (schema.fact.c.position, schema.fact.c.raw)
-            query = select(*columns).order_by(columns[0]).limit(_REBUILD_STEP)
-            while rows := connection.execute(query.where(columns[0] > last)).all():
-                batch = [(row.position, read_record(bytes(row.raw))) for row in rows]
-                fold(connection, first_of_each(batch, seen))
-                last, count = rows[-1].position, count + len(rows)
-            return count
+            return fold_all(connection)
 
     def projections(self) -> dict[str, list[tuple[object, ...]]]:
         """Return every projection's rows, ordered: equal before and after `rebuild`."""

@@ -59,13 +59,19 @@ def keep(connection: Connection, position: int, fact: StatisticsRecorded, block:
     return ""
 
 
-def read(connection: Connection, run: str, series: str, first: int | None, last: int | None) -> Points:
+def read(
+    connection: Connection, run: str, series: str, first: int | None, last: int | None, epoch: str | None = None
+) -> Points:
     """Return the points of a series from ``first`` to ``last`` (µs UTC, both included), in the order of their times.
+
+    Of one ``epoch`` if given: an empty text means those told outside of any.
 
     Raises:
         IonError: ``points-differ`` when stored points are not those that were told.
     """
     wanted = (_TABLE.c.run == run) & (_TABLE.c.series == series)
+    if epoch is not None:
+        wanted &= _TABLE.c.epoch == epoch
     if first is not None:
         wanted &= _TABLE.c.last >= first
     if last is not None:

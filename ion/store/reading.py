@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import select
@@ -10,6 +9,7 @@ from sqlalchemy import select
 from ion.facts import Fact
 from ion.records import Recorded, read_record
 from ion.store import schema
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping

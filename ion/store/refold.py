@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import create_engine, event, except_, func, insert, select
+from sqlalchemy import create_engine, delete, event, except_, func, insert, select
 
+from ion.records import read_record
 from ion.store import schema
 from ion.store.appending import first_of_each
 from ion.store.projections import fold
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _STEP = 1000
+
+
+def fold_all(connection: Connection) -> int:
+    """Empty the projections, fold all facts again and forget the tree; returns how many facts there are."""
+    for table in (*schema.PROJECTIONS, schema.tile):
+        connection.execute(delete(table))
+    seen: set[str] = set()
+    last, count = 0, 0
+    columns = (schema.fact.c.position, schema.fact.c.raw)
+    query = select(*columns).order_by(columns[0]).limit(_STEP)
+    while rows := connection.execute(query.where(columns[0] > last)).all():
+        batch = [(row.position, read_record(bytes(row.raw))) for row in rows]
+        fold(connection, first_of_each(batch, seen))
+        last, count = rows[-1].position, count + len(rows)
+    return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     TypeDecorator,
@@ -44,6 +45,14 @@ meta = Table(
     Column("value", String, nullable=False),
 )
 """``format`` (refused when foreign) and ``store`` (the store's own agent name)."""
+
+revision = Table(
+    "ion_revision",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="ion_revision_pkc"),
+)
+"""One row: the migration that these tables came with. Alembic's own table, under a name that no other program uses."""
 
 head = Table(
     "ion_head",

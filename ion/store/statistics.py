@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -11,6 +10,7 @@ from ion.errors import IonError
 from ion.store import points, schema
 from ion.store.appending import Append
 from ion.store.connection import writing
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ion.clock import Clock
     from ion.facts import StatisticsCompacted
+    from ion.points import Points
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,17 @@ class RunLeaves:
     run: str
     columns: dict[int, dict[str, bytes]]
     troubles: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One series of one leaf: the points that the fact at ``position`` told of it."""
+
+    run: str
+    series: str
+    epoch: str
+    position: int
+    points: Points
 
 
 class StoredStatistics:
@@ -73,6 +85,18 @@ class StoredStatistics:
                     except IonError as error:
                         found.troubles.append(error.message)
                 yield found
+
+    def told(self) -> Iterator[Told]:
+        """Yield every stored column of every leaf, a run after the other, each row compared with its digest.
+
+        Raises:
+            IonError: ``points-differ``, ``bad-points``.
+        """
+        with self._engine.connect() as connection:
+            for run, rows in points.rows_by_run(connection):
+                for row in rows:
+                    for position, leaf in points.leaves_of(row, points.checked(row)):
+                        yield Told(run, row.series, row.epoch, position, leaf)
 
     def compact(self, run: str) -> StatisticsCompacted | None:
         """Pack loose points of a run together, in one transaction; None when there is nothing to gain.

@@ -43,8 +43,9 @@ def day(us: object) -> str:
 
 
 def count(value: object) -> str:
-    """Return a count with thin spaces between thousands."""
-    return f"{int(str(value)):,}".replace(",", "\u2009")
+    """Return a count with thin spaces between thousands; one below zero is one that nobody knows."""
+    counted = int(str(value))
+    return f"{counted:,}".replace(",", "\u2009") if counted >= 0 else "unknown"
 
 
 def number(value: object) -> str:

@@ -1,12 +1,11 @@
-"""Committed prediction files, column by column: a thousand rows are looked at without an object for each.
+"""Committed prediction files, column by column: thousands of rows are looked at without an object for each.
 
-Every check that a row-by-row reader makes is made here on arrays: eight fields in each row, whole
-numbers where there must be some, where the epoch or the input file changes, where the sequence jumps.
+Apache Arrow's CSV reader parses the fields that facts need, and refuses a row that does not have eight.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,159 +14,157 @@ import numpy as np
 from resources.flink.rows import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-FIELDS = 8
-_EPOCH, _SEQ, _MODEL, _LINE, _US, _SCORE, _LABEL, _FILE = range(FIELDS)
-_COMMA, _NEWLINE, _ZERO, _NINE = b",\n09"
-_LONGEST_NUMBER = 18
-_WORD = 8
-_POWERS = 10 ** np.arange(_LONGEST_NUMBER, dtype=np.int64)
+FIELDS = ("epoch", "seq", "model", "line", "us", "score", "label", "file")
+_MODEL = FIELDS.index("model")
+_NAMES = ("epoch", "label", "file")
+_NUMBERS = ("seq", "line", "us")
+_LARGEST = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A column of texts, most of them the same: ``texts[codes[row]]``."""
+
+    texts: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    def __getitem__(self, row: int) -> str:
+        return self.texts[self.codes[row]]
+
+    def are(self, text: str) -> NDArray[np.bool_]:
+        """Tell of each row whether it holds ``text``."""
+        return self.codes == (self.texts.index(text) if text in self.texts else -1)
+
+    def changes(self) -> NDArray[np.bool_]:
+        """Tell of each row whether it differs from the row before; the first does."""
+        differs = np.ones(len(self.codes), bool)
+        differs[1:] = self.codes[1:] != self.codes[:-1]
+        return differs
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Consecutive lines of one input file (as in output rows); ``first`` is from 1."""
+
+    file: str
+    first: int
+    rows: int
+
+    @property
+    def last(self) -> int:
+        """The last line."""
+        return self.first + self.rows - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Committed predictions: where each field stands in ``data``, and what was found of the rows.
-
-    ``starts`` and ``ends`` are (rows, 8); ``seq`` and ``line`` (from 1) are (rows,). ``turns`` says of each
-    row whether its input file is another one than the row before has.
-    """
+    """Committed predictions as columns; ``data`` is the text, ``begin`` the number of the first row in it."""
 
     data: bytes
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    begin: int
+    epochs: Names
     seq: NDArray[np.int64]
     line: NDArray[np.int64]
-    turns: NDArray[np.bool_]
+    us: NDArray[np.int64]
+    score: NDArray[np.float64]
+    label: Names
+    file: Names
 
     def __len__(self) -> int:
         return len(self.seq)
 
     def __iter__(self) -> Iterator[Prediction]:
-        for start, end in zip(self.starts[:, 0].tolist(), self.ends[:, -1].tolist(), strict=True):
-            epoch, seq, model, line, us, score, label, file = self.data[start:end].decode().split(",")
+        for text in self.data.decode().split("\n")[self.begin : self.begin + len(self)]:
+            epoch, seq, model, line, us, score, label, file = text.split(",")
             yield Prediction(epoch, int(seq), model, int(line), int(us), float(score), label, file)
 
     @property
     def epoch(self) -> str:
         """The first row's epoch; of a range, that of all."""
-        return self._text(0, _EPOCH)
+        return self.epochs[0]
 
     @property
     def model(self) -> str:
         """The first row's model; of a range, that of all: an epoch has one."""
-        return self._text(0, _MODEL)
-
-    def us(self, row: int) -> int:
-        """When a row was computed (µs).
-
-        Raises:
-            ValueError: the field is no whole number.
-        """
-        return int(self._text(row, _US))
-
-    def scores(self) -> bytes:
-        """Return the scores as written, each the shortest text of its double, one a line."""
-        return self._lines(_SCORE)
-
-    def labels(self) -> bytes:
-        """Return the labels as written, one a line."""
-        return self._lines(_LABEL)
+        return self.data.split(b"\n", self.begin + 1)[self.begin].split(b",")[_MODEL].decode()
 
     def part(self, start: int, end: int) -> Predictions:
         """Return rows ``start`` up to ``end``."""
-        return self._picked(slice(start, end))
+        rows = slice(start, end)
+        epochs, label, file = (Names(names.texts, names.codes[rows]) for names in (self.epochs, self.label, self.file))
+        numbers = (column[rows] for column in (self.seq, self.line, self.us))
+        return Predictions(self.data, self.begin + start, epochs, *numbers, self.score[rows], label, file)
 
-    def every(self, step: int) -> Predictions:
-        """Return each ``step``-th row, from the first."""
-        picked = self._picked(slice(None, None, step))
-        return replace(picked, turns=_changes(self.data, picked.starts[:, _FILE], picked.ends[:, _FILE]))
+    def ranges(self, places: Sequence[int] = ()) -> list[tuple[Predictions, list[Source]]]:
+        """Cut where the epoch changes, where the sequence is not the next, and before the rows at ``places``.
 
-    def ranges(self) -> list[Predictions]:
-        """Cut where the epoch changes or the sequence is not the next."""
+        Each range comes with where it was read: `pieces`.
+        """
+        breaks = self.epochs.changes()
+        breaks[1:] |= np.diff(self.seq) != 1
+        breaks[[place for place in places if place < len(self)]] = True
+        pieces = iter(self.pieces(breaks))
+        found = []
+        for start, end in pairwise([*np.flatnonzero(breaks).tolist(), len(self)]):
+            sources, rows = [], start
+            while rows < end:
+                sources.append(next(pieces))
+                rows += sources[-1].rows
+            found.append((self.part(start, end), sources))
+        return found
+
+    def pieces(self, breaks: NDArray[np.bool_] | None = None) -> list[Source]:
+        """Return where runs of consecutive lines of one input file stand, in order; cut also at ``breaks``."""
         if not len(self):
             return []
-        jumps = np.ones(len(self), bool)
-        jumps[1:] = np.diff(self.seq) != 1
-        return self._cut(jumps | _changes(self.data, self.starts[:, _EPOCH], self.ends[:, _EPOCH]))
-
-    def files(self) -> list[tuple[str, Predictions]]:
-        """Return ``(file, rows)`` for each run of rows from one input file, in order."""
-        return [(part._text(0, _FILE), part) for part in self._cut(self.turns)]  # noqa: SLF001 - its own kind
-
-    def _picked(self, rows: slice) -> Predictions:
-        columns = (self.starts, self.ends, self.seq, self.line, self.turns)
-        starts, ends, seq, line, turns = (column[rows] for column in columns)
-        return Predictions(self.data, starts, ends, seq, line, turns)
-
-    def _cut(self, breaks: NDArray[np.bool_]) -> list[Predictions]:
-        """Return the rows in pieces, each from a break to the next; the first row always begins one."""
-        cuts = (np.flatnonzero(breaks[1:]) + 1).tolist()
-        return [self.part(start, end) for start, end in pairwise([0, *cuts, len(self)])] if len(self) else []
-
-    def _text(self, row: int, column: int) -> str:
-        return self.data[self.starts[row, column] : self.ends[row, column]].decode()
-
-    def _lines(self, column: int) -> bytes:
-        """Return one column's texts, one a line, without a last line end."""
-        starts, widths = self.starts[:, column], self.ends[:, column] - self.starts[:, column] + 1
-        before = np.cumsum(widths)
-        picked = np.repeat(starts - before + widths, widths) + np.arange(before[-1] if len(before) else 0)
-        text = np.frombuffer(self.data, np.uint8)[picked]
-        text[before - 1] = _NEWLINE
-        return text[:-1].tobytes()
+        ends = self.file.changes() if breaks is None else breaks | self.file.changes()
+        ends[1:] |= np.diff(self.line) != 1
+        cuts = np.flatnonzero(ends)
+        rows = np.diff(cuts, append=len(self))
+        columns = (column.tolist() for column in (self.file.codes[cuts], self.line[cuts], rows))
+        return [Source(self.file.texts[code], first, count) for code, first, count in zip(*columns, strict=True)]
 
 
 def read_predictions(data: bytes) -> Predictions:
-    """Parse a committed prediction file.
+    """Parse committed prediction files, joined.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: they are not some.
     """
-    if data and not data.endswith(b"\n"):
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not data:
+        none, empty = np.empty(0, np.int64), Names((), np.empty(0, np.int32))
+        return Predictions(data, 0, empty, none, none, none, np.empty(0), empty, empty)
+    if not data.endswith(b"\n"):
         raise ValueError("the last row is cut short")
-    text = np.frombuffer(data, np.uint8)
-    found = np.flatnonzero((text == _COMMA) | (text == _NEWLINE))
-    rows = data.count(b"\n")
-    if len(found) != FIELDS * rows or (text[found[FIELDS - 1 :: FIELDS]] != _NEWLINE).any():
-        raise ValueError("a row does not have eight fields")
-    starts = np.concatenate((np.zeros(1, np.int64), found[:-1] + 1)) if rows else found
-    starts, ends = starts.reshape(rows, FIELDS), found.reshape(rows, FIELDS)
-    seq, line = (_numbers(text, starts[:, column], ends[:, column]) for column in (_SEQ, _LINE))
-    return Predictions(data, starts, ends, seq, line, _changes(data, starts[:, _FILE], ends[:, _FILE]))
+    if b"\r" in data:  # Arrow would end a row there
+        raise ValueError("a row holds a carriage return")
+    kinds = {
+        **dict.fromkeys(_NAMES, pa.dictionary(pa.int32(), pa.string())),
+        **dict.fromkeys(_NUMBERS, pa.uint64()),
+        "score": pa.float64(),
+    }
+    table = csv.read_csv(
+        pa.py_buffer(data),
+        csv.ReadOptions(use_threads=False, column_names=FIELDS, block_size=len(data) + 1),
+        csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+        csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[]),
+    )
+    columns = {name: table.column(name).combine_chunks() for name in kinds}
+    seq, line, us = (columns[name].to_numpy() for name in _NUMBERS)
+    if max(int(numbers.max()) for numbers in (seq, line, us)) > _LARGEST:
+        raise ValueError("a number is too large")
+    epochs, label, file = (_names(columns[name]) for name in _NAMES)
+    score = columns["score"].to_numpy()
+    return Predictions(data, 0, epochs, *(each.view(np.int64) for each in (seq, line, us)), score, label, file)
 
 
-def _numbers(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the decimal numbers that stand in ``text`` from ``starts`` to ``ends``."""
-    widths = ends - starts
-    if not len(widths):
-        return widths
-    longest = int(widths.max())
-    if widths.min() < 1 or longest > _LONGEST_NUMBER:
-        raise ValueError("a field that is no whole number")
-    places = np.arange(longest)
-    digits = text[np.maximum(ends[:, None] - 1 - places, 0)]
-    digits = np.where(places < widths[:, None], digits, _ZERO)
-    if digits.min() < _ZERO or digits.max() > _NINE:
-        raise ValueError("a field that is no whole number")
-    return (digits - _ZERO).astype(np.int64) @ _POWERS[:longest]
-
-
-def _changes(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each row whether its text, from ``starts`` to ``ends``, differs from that of the row before."""
-    differs = np.ones(len(starts), bool)
-    widths = ends - starts
-    if not len(widths):
-        return differs
-    width = int(widths[0])
-    if width < _WORD or (widths != width).any():
-        texts = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        differs[1:] = [after != before for before, after in pairwise(texts)]
-        return differs
-    # Eight bytes at a time, from wherever they stand; the last word overlaps the one before.
-    words = np.ndarray((len(data) - _WORD + 1,), "<u8", data, strides=(1,))
-    found = words[starts[:, None] + np.array([*range(0, width - _WORD, _WORD), width - _WORD])]
-    differs[1:] = (found[1:] != found[:-1]).any(axis=1)
-    return differs
+def _names(column: pa.DictionaryArray) -> Names:
+    return Names(tuple(column.dictionary.to_pylist()), column.indices.to_numpy())

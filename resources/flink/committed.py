@@ -11,7 +11,9 @@ import hashlib
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ion.canonical import canonical_bytes, digest_bytes
@@ -19,7 +21,7 @@ from ion.errors import IonError
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined
 from ion.ids import observed_id
 from ion.serving.captured import capture_aad
-from resources.flink.columns import Predictions, read_predictions
+from resources.flink.batch import JoinedFiles, OutputFile
 from resources.flink.inputs import InputRows, ScoredInputs
 from resources.flink.journal import EpochEntry, Journal, Window
 from resources.flink.output_files import OutputFiles
@@ -27,14 +29,26 @@ from resources.flink.rows import SetAside, read_set_aside, unquoted
 from resources.flink.windows import EpochRows, WindowFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ion.agent import Client
+    from resources.flink.columns import Predictions, Source
     from resources.flink.folders import Folders
     from resources.flink.sealing import RowKeys
     from resources.flink.settings import JobSettings
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 2048
+"""What is computed for so many rows stays in the processor's cache, and asks the system for no fresh memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows of one epoch that are sealed together; ``counted`` of them are to be counted into input signatures."""
+
+    entry: EpochEntry
+    rows: Predictions
+    inputs: ScoredInputs
+    counted: int
 
 
 class CommittedFiles:
@@ -66,19 +80,16 @@ class CommittedFiles:
         """Tell all files committed since; returns how many. ``last`` also closes the window.
 
         Raises:
-            IonError: ``spool-unusable``: nothing was marked as told.
+            IonError: ``spool-unusable``, ``journal-unusable``: nothing was marked as told.
         """
         self._keys.forget_erased()
         fresh = self._output.fresh(self._journal.told, now=last)
         if fresh:
             try:
-                for name in fresh:
-                    self._tell_file(name)
-                self._client.flush()
+                self._tell_files(fresh)
             except IonError:
                 self._output.forget()  # what was found must be found again
                 raise
-            self._journal.files_told(fresh)
         if self._journal.unwindowed and (last or time.monotonic() >= self._window_due):
             files = tuple(self._journal.unwindowed)
             window = Window(observed_id("flink window", *files), files)
@@ -98,52 +109,80 @@ class CommittedFiles:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
-    def _tell_file(self, name: str) -> None:
-        path = self._folders.root / name
+    def _tell_files(self, names: Sequence[str]) -> None:
+        """Tell the files; only when that is durable do they count in a window."""
+        files = [file for file in map(self._read, names) if file is not None]
+        aside = f"{self._folders.quarantine.name}/"
+        for file in files:
+            if file.name.startswith(aside):
+                self._tell_set_aside(file)
+        told = self._tell_predictions([file for file in files if not file.name.startswith(aside)])
+        self._client.flush()
+        self._journal.files_told(names)
+        for block in told:
+            self._collect(block)
+
+    def _read(self, name: str) -> OutputFile | None:
         try:
-            data = path.read_bytes()
+            return OutputFile.read(self._folders.root, name)
         except FileNotFoundError:
-            self._gap(self._run, "output file", 1, "it was removed before it was told", path.name)
-            return
-        digest = digest_bytes(data)
-        try:
-            if name.startswith(f"{self._folders.quarantine.name}/"):
-                self._tell_set_aside(name, digest, read_set_aside(data))
-            else:
-                self._tell_predictions(name, digest, read_predictions(data))
-        except (ValueError, TypeError) as error:
-            self._gap(self._run, "output rows", data.count(b"\n"), f"{path.name} is not as written: {error}", digest)
+            self._gap(self._run, "output file", 1, "it was removed before it was told", name.rpartition("/")[2])
+            return None
 
-    def _tell_predictions(self, name: str, digest: str, rows: Predictions) -> None:
-        for part in rows.ranges():
-            entry = self._entry(part.epoch, part.model)
-            first, last = int(part.seq[0]), int(part.seq[-1])
-            self._client.emit(
-                PredictionsCommitted(
-                    epoch=entry.epoch,
-                    run=entry.run,
-                    first=first,
-                    last=last,
-                    rows=len(part),
-                    file=name,
-                    file_digest=digest,
-                    sources=[_source(file, members) for file, members in part.files()],
-                    us_first=part.us(0),
-                    us_last=part.us(-1),
-                ),
-                fact_id=observed_id("predictions committed", digest, entry.epoch, str(first)),
-            )
-            for start in range(0, len(part), _BLOCK_ROWS):
-                self._capture(entry, part.part(start, start + _BLOCK_ROWS), digest)
-            self._collect(entry, part)
+    def _tell_predictions(self, files: list[OutputFile]) -> list[_Block]:
+        """Tell what the files hold, and return it."""
+        joined = JoinedFiles.of(files)
+        for file, error in joined.damaged:
+            self._not_as_written(file, file.data.count(b"\n"), error)
+        told: list[_Block] = []
+        for file, rows, inputs in joined.parts():
+            entry = self._entry(rows.epoch, rows)
+            self._tell_rows(entry, file, rows, inputs)
+            for block in self._blocks(entry, rows, inputs):
+                self._capture(block, file.digest)
+                told.append(block)
+        return told
 
-    def _capture(self, entry: EpochEntry, rows: Predictions, digest: str) -> None:
+    def _blocks(self, entry: EpochEntry, rows: Predictions, inputs: list[Source]) -> Iterator[_Block]:
+        """Cut rows of one epoch and file as they are sealed; mostly they are one block."""
+        share = min(1.0, self._settings.signature_rows / len(rows))
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            part = rows
+            if len(rows) > _BLOCK_ROWS:
+                part = rows.part(start, start + _BLOCK_ROWS)
+                inputs = part.pieces()
+            yield _Block(entry, part, ScoredInputs(self._inputs, inputs, part.score), ceil(share * len(part)))
+
+    def _not_as_written(self, file: OutputFile, rows: int, error: Exception) -> None:
+        name = file.name.rpartition("/")[2]
+        self._gap(self._run, "output rows", rows, f"{name} is not as written: {error}", file.digest)
+
+    def _tell_rows(self, entry: EpochEntry, file: OutputFile, rows: Predictions, inputs: list[Source]) -> None:
+        first, last = int(rows.seq[0]), int(rows.seq[-1])
+        self._client.emit(
+            PredictionsCommitted(
+                epoch=entry.epoch,
+                run=entry.run,
+                first=first,
+                last=last,
+                rows=len(rows),
+                file=file.name,
+                file_digest=file.digest,
+                sources=_sources(inputs),
+                us_first=int(rows.us[0]),
+                us_last=int(rows.us[-1]),
+            ),
+            fact_id=observed_id("predictions committed", file.digest, entry.epoch, str(first)),
+        )
+
+    def _capture(self, told: _Block, digest: str) -> None:
+        entry, rows = told.entry, told.rows
         first, last = int(rows.seq[0]), int(rows.seq[-1])
         binding = capture_aad(entry.epoch, first)
         if not _sampled(binding, self._settings.capture_share):
             self._gap(entry.epoch, "captured inputs", len(rows), "not in the captured share", digest, first, last)
             return
-        inputs = ScoredInputs(self._inputs, rows)
+        inputs = told.inputs
         if inputs.missing:
             reason = "the inbox no longer holds them"
             self._gap(entry.epoch, "captured inputs", inputs.missing, reason, digest, first, last)
@@ -164,13 +203,18 @@ class CommittedFiles:
             fact_id=observed_id("inputs captured", digest, entry.epoch, str(first)),
         )
 
-    def _tell_set_aside(self, name: str, digest: str, rows: list[SetAside]) -> None:
+    def _tell_set_aside(self, file: OutputFile) -> None:
+        try:
+            rows = read_set_aside(file.data)
+        except (ValueError, TypeError) as error:
+            self._not_as_written(file, file.data.count(b"\n"), error)
+            return
         for run, members in groupby(rows, lambda row: self._entry(row.epoch).run):
             part = list(members)
             reasons = dict(Counter(row.reason for row in part))
             texts = [text for row in part for text in self._inputs.rows(row.file, [row.line])]
             shown = [canonical_bytes(_quarantined(row, text)) for row, text in zip(part, texts, strict=True)]
-            key, block = self._keys.seal_rows(part[0].epoch, texts, shown, digest.encode())
+            key, block = self._keys.seal_rows(part[0].epoch, texts, shown, file.digest.encode())
             self._client.emit(
                 RowsQuarantined(
                     run=run,
@@ -179,18 +223,18 @@ class CommittedFiles:
                     reasons=reasons,
                     key=key,
                     block=digest_bytes(block),
-                    file=name,
-                    file_digest=digest,
+                    file=file.name,
+                    file_digest=file.digest,
                 ),
                 block=block,
-                fact_id=observed_id("rows quarantined", digest, run),
+                fact_id=observed_id("rows quarantined", file.digest, run),
             )
 
-    def _entry(self, epoch: str, model: str = "") -> EpochEntry:
+    def _entry(self, epoch: str, rows: Predictions | None = None) -> EpochEntry:
         """Return the epoch as it was opened; one that the journal does not know becomes a gap."""
         entry = self._journal.epochs.get(epoch)
         if entry is None:
-            entry = self._journal.epochs[epoch] = EpochEntry(epoch, self._run, model, 0)
+            entry = self._journal.epochs[epoch] = EpochEntry(epoch, self._run, rows.model if rows else "", 0)
             self._gap(epoch, "epoch", 1, "the journal does not know when it was opened", epoch)
         return entry
 
@@ -209,23 +253,23 @@ class CommittedFiles:
             fact_id=observed_id("flink gap", scope, what, about, str(first)),
         )
 
-    def _collect(self, entry: EpochEntry, part: Predictions) -> None:
-        rows = self._rows.setdefault(entry.epoch, EpochRows(entry))
-        rows.add(part)
+    def _collect(self, told: _Block) -> None:
+        """Keep for the window what it needs."""
+        rows = self._rows.setdefault(told.entry.epoch, EpochRows(told.entry))
+        rows.add(told.rows)
         if self._settings.signature_rows:
-            step = -(-len(part) // self._settings.signature_rows)
-            for file, members in part.every(step).files():
-                found = [text for text in self._inputs.rows(file, members.line.tolist()) if text is not None]
-                rows.inputs += self._keys.features_of(found)
+            rows.inputs += self._keys.features_of(told.inputs.some(told.counted))
 
     def _gather(self, files: Sequence[str]) -> None:
         """Collect the rows of files told before; what is gone or damaged was told as it was."""
-        for name in files:
-            path = self._folders.root / name
-            with suppress(OSError, ValueError):
-                if path.is_relative_to(self._folders.predictions):
-                    for part in read_predictions(path.read_bytes()).ranges():
-                        self._collect(self._entry(part.epoch, part.model), part)
+        wanted = [name for name in files if name.startswith(f"{self._folders.predictions.name}/")]
+        found: list[OutputFile] = []
+        for name in wanted:
+            with suppress(OSError):
+                found.append(OutputFile.read(self._folders.root, name))
+        for _, rows, inputs in JoinedFiles.of(found).parts():
+            for block in self._blocks(self._entry(rows.epoch, rows), rows, inputs):
+                self._collect(block)
 
     def _tell_window(self, window: Window) -> None:
         for rows in self._rows.values():
@@ -235,8 +279,14 @@ class CommittedFiles:
         self._journal.window_told(window.name)
 
 
-def _source(file: str, rows: Predictions) -> dict[str, object]:
-    return {"file": unquoted(file), "first": int(rows.line.min()), "last": int(rows.line.max()), "rows": len(rows)}
+def _sources(pieces: Sequence[Source]) -> list[dict[str, object]]:
+    """Return what a fact says of where the inputs came from: each file once in a row, its first and last line."""
+    found = []
+    for file, part in groupby(pieces, key=lambda piece: piece.file):
+        lines = list(part)
+        first, last = min(piece.first for piece in lines), max(piece.last for piece in lines)
+        found.append({"file": unquoted(file), "first": first, "last": last, "rows": sum(piece.rows for piece in lines)})
+    return found
 
 
 def _quarantined(row: SetAside, text: bytes | None) -> dict[str, object]:

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from resources.flink.reading import read_file
 from resources.flink.rows import unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from resources.flink.columns import Predictions
+    from resources.flink.columns import Source
 
 _REMEMBERED_BYTES = 32 << 20
-_NEWLINE = ord("\n")
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """One inbox file; ``bounds[n]`` is where line ``n + 1`` starts. A last line may lack its line end."""
-
-    data: bytes
-    bounds: NDArray[np.int64]
-
-    @property
-    def lines(self) -> int:
-        return len(self.bounds) - 1
-
-    def span(self, first: int, last: int) -> bytes:
-        """Return lines ``first`` to ``last`` (from 1) with the line ends between them."""
-        return self.data[self.bounds[first - 1] : self.bounds[last] - 1]
-
-
-_GONE = _File(b"", np.zeros(1, np.int64))
 
 
 class InputRows:
@@ -49,58 +28,73 @@ class InputRows:
 
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
-        self._files: OrderedDict[str, _File] = OrderedDict()
+        self._files: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
 
     def rows(self, file: str, lines: Sequence[int]) -> list[bytes | None]:
         """Return the lines (from 1) of ``file`` (as in output rows); None for what is gone."""
-        held = self._file(file)
-        return [held.span(line, line) if 0 < line <= held.lines else None for line in lines]
+        held = _lines(self._file(file))
+        return [held[line - 1] if 0 < line <= len(held) else None for line in lines]
 
     def span(self, file: str, first: int, last: int) -> bytes | None:
         """Return lines ``first`` to ``last`` (from 1) of ``file`` as they stand there; None if one is gone."""
-        held = self._file(file)
-        return held.span(first, last) if 0 < first <= last <= held.lines else None
+        data = self._file(file)
+        if first == 1 and last > 0 and data.endswith(b"\n") and data.count(b"\n") == last:
+            return data[:-1]  # all of it: mostly so
+        held = _lines(data)
+        return b"\n".join(held[first - 1 : last]) if 0 < first <= last <= len(held) else None
 
-    def _file(self, name: str) -> _File:
-        held = self._files.get(name)
-        if held is not None:
-            return held
+    def _file(self, name: str) -> bytes:
+        data = self._files.get(name)
+        if data is not None:
+            return data
         try:
-            path = f"{self._inbox}/{unquoted(name) if '%' in name else name}"
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - ten times a second
-                data = file.read()
+            data = read_file(f"{self._inbox}/{unquoted(name) if '%' in name else name}")
         except OSError:
-            return _GONE
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE) + 1
-        rest = [] if data.endswith(b"\n") or not data else [len(data) + 1]
-        self._files[name] = held = _File(data, np.concatenate((np.zeros(1, np.int64), ends, np.array(rest, np.int64))))
+            return b""
+        self._files[name] = data
         self._held += len(data)
         while self._held > _REMEMBERED_BYTES and len(self._files) > 1:
-            self._held -= len(self._files.popitem(last=False)[1].data)
-        return held
+            self._held -= len(self._files.popitem(last=False)[1])
+        return data
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Return the lines; the last may lack its line end."""
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 class ScoredInputs:
     """The input rows of some predictions and their scores, as columns.
 
     ``inputs`` are the rows as they stand in the inbox, one a line, an empty line for what is gone;
-    ``missing`` counts those. ``scores`` are one a line, too.
+    ``missing`` counts those. ``scores`` has one for each.
     """
 
-    def __init__(self, inbox: InputRows, rows: Predictions) -> None:
+    def __init__(self, inbox: InputRows, source: Sequence[Source], scores: NDArray[np.float64]) -> None:
         pieces: list[bytes] = []
-        self.rows = len(rows)
         self.missing = 0
-        self.scores = rows.scores()
-        for file, members in rows.files():
-            first, last = int(members.line[0]), int(members.line[-1])
-            whole = None
-            if bool((np.diff(members.line) == 1).all()):  # a file's rows mostly come in one piece
-                whole = inbox.span(file, first, last)
+        self.scores = scores
+        for piece in source:
+            whole = inbox.span(piece.file, piece.first, piece.last)
             if whole is None:
-                single = inbox.rows(file, members.line.tolist())
+                single = inbox.rows(piece.file, range(piece.first, piece.last + 1))
                 self.missing += single.count(None)
                 whole = b"\n".join(text or b"" for text in single)
             pieces.append(whole)
         self.inputs = b"\n".join(pieces)
+
+    def some(self, most: int) -> list[bytes]:
+        """Return about ``most`` input rows, evenly spread, or all if there are fewer; none of what is gone."""
+        count = len(self.scores)
+        if count <= most:
+            return [row for row in self.inputs.split(b"\n") if row]
+        found = []
+        for number in range(most):  # the row after some byte: looking for a row by its number costs much more
+            start = self.inputs.find(b"\n", number * len(self.inputs) // most) + 1
+            end = self.inputs.find(b"\n", start)
+            found.append(self.inputs[start : end if end >= 0 else None])
+        return [row for row in found if row]

@@ -29,8 +29,10 @@ from ion.ids import new_id, observed_id
 from ion.serving import Admitted
 from resources.flink.checkpoints import discard_old, newest_restore_point
 from resources.flink.committed import CommittedFiles
+from resources.flink.elsewhere import Elsewhere
 from resources.flink.journal import Journal
 from resources.flink.lock import hold_lock
+from resources.flink.reading import keep_freed_memory
 from resources.flink.sealing import RowKeys
 from resources.flink.serving import ProcessServing, share
 from resources.flink.settings import JobSettings
@@ -51,7 +53,7 @@ Outcome = Literal["stopped", "halted"]
 REFUSED = 3
 ALREADY_RUNNING = 4
 _TURN_S = 0.25
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 _HEARTBEAT_S = 4.0
 _CHECK_S = 2.0
 _STOP_TIMEOUT_S = 30.0
@@ -78,17 +80,23 @@ class StreamingJob:
         self._look_due = 0.0
         self._error = ""
         self._journal = Journal(self._folders.journal)
-        self._client: Client = open_client(home, name="flink", ship=False)
+        # Beside governance another process ships; elsewhere this one does, and brings what it serves with.
+        self._client: Client = open_client(home, name="flink", ship=bool(home.server_url))
         self._restore = newest_restore_point(self._folders)
         self._close_dead_runs()
         self._run: NodeRun = self._start_run()
         self._serving = ProcessServing(settings, self._run_id, self._client, self._journal)
+        self._elsewhere: Elsewhere | None = None
+        if home.server_url:
+            self._elsewhere = Elsewhere(settings, self._client, self._run_id, lambda: self._serving.model)
         keys = RowKeys(settings, self._client)
         facts = WindowFacts(self._client, ArtifactStore(home.artifacts), self._folders.bins)
         self._committed = CommittedFiles(settings, self._run_id, self._client, self._journal, keys, facts)
 
     def execute(self) -> int:
         """Serve until asked to stop, halted or failed; return the exit code."""
+        if self._elsewhere is not None:
+            self._elsewhere.start()
         answer = self._serving.start()
         if not isinstance(answer, Admitted):
             self._end("refused", "failed", f"not admitted: {answer.reason}")
@@ -141,7 +149,7 @@ class StreamingJob:
         return "halted"
 
     def _look(self) -> None:
-        """Tell what was committed since, every two seconds, and say that this job is alive."""
+        """Tell what was committed since, every five seconds, and say that this job is alive."""
         if time.monotonic() < self._look_due:
             return
         self._look_due = time.monotonic() + _LOOK_S
@@ -200,6 +208,8 @@ class StreamingJob:
         for epoch in list(self._journal.open_epochs.values()):
             self._close_epoch(epoch.epoch, epoch.run, state)
         self._run.end(status, error)
+        if self._elsewhere is not None:
+            self._elsewhere.stop()
         self._client.close()
         self._journal.run_ended(self._run_id)
         self._journal.close()
@@ -228,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"a job of {settings.node} is running already\n")
         return ALREADY_RUNNING
     try:
+        keep_freed_memory()
         prepare_environment(settings)
         discard_old(folders)
         return StreamingJob(settings, stopping).execute()

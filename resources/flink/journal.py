@@ -102,10 +102,21 @@ class Journal:
 
     def _write(self, entry: dict[str, object], *, durable: bool = False) -> None:
         with self._lock:
+            line = json.dumps(entry).encode() + b"\n"
+            try:
+                written = os.write(self._file, line)
+                if written != len(line):  # or the next entry would continue this one
+                    os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                if durable:
+                    os.fdatasync(self._file)
+            except OSError as error:
+                raise self._unwritable(error.strerror) from error
+            if written != len(line):
+                raise self._unwritable("the disk is full")
             self._apply(entry)
-            os.write(self._file, json.dumps(entry).encode() + b"\n")
-            if durable:
-                os.fdatasync(self._file)
+
+    def _unwritable(self, reason: str | None) -> IonError:
+        return IonError("journal-unusable", f"cannot write {self._path.name}: {reason}", "free disk space")
 
     def _lines(self) -> Iterable[dict[str, object]]:
         if not self._path.exists():

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from resources.flink.settings import JobSettings
 
 SET_ASIDE = OutputTag("set-aside", Types.STRING())
-_REMEMBERED_FILES = 1000
 
 
 class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no types
@@ -33,7 +32,7 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no 
         self._run = run
         self._inbox = f"{settings.folders.inbox}/"
         self._subject = bool(settings.subject)
-        self._names: dict[str, str] = {}
+        self._path = self._file = ""
         self._epoch: Epoch | None = None
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -58,24 +57,27 @@ class ScorePatients(ProcessFunction):  # type: ignore[misc]  # pyflink ships no 
         if isinstance(values, Unscorable):
             yield SET_ASIDE, f"{epoch.id},{line},{values.reason},{self._name(path)}"
             return
-        epoch, seq, score = serving.score(values)
-        if epoch is not self._epoch:  # exchanged just now
+        with serving.lock:  # in place, and itself: a call or a condition would cost more than all else here
+            if here := serving.epoch is epoch:
+                score = self._score(values)
+                seq = epoch.seq
+                epoch.seq = seq + 1
+        if not here:
+            epoch, seq, score = serving.score(values)
             self._begin(epoch)
         label = self._labels[self._label(score)]
         us = time.time_ns() // 1000
-        yield f"{epoch.id},{seq},{self._model},{line},{us},{score!r},{label},{self._name(path)}"
+        yield f"{self._head}{seq}{self._middle}{line},{us},{score!r},{label},{self._name(path)}"
 
     def _begin(self, epoch: Epoch) -> None:
         """Take what every row of an epoch needs out of it once."""
         self._epoch = epoch
         scorer = epoch.admitted.scorer
-        self._width, self._label = len(scorer.features), scorer.label
-        self._model, self._labels = epoch.admitted.model, epoch.labels
+        self._width, self._label, self._score = len(scorer.features), scorer.label, scorer.score_row
+        self._labels = epoch.labels
+        self._head, self._middle = f"{epoch.id},", f",{epoch.admitted.model},"
 
     def _name(self, path: str) -> str:
-        name = self._names.get(path)
-        if name is None:
-            if len(self._names) >= _REMEMBERED_FILES:
-                self._names.clear()
-            name = self._names[path] = quoted(path.removeprefix(self._inbox))
-        return name
+        if path != self._path:  # its rows come one after the other
+            self._path, self._file = path, quoted(path.removeprefix(self._inbox))
+        return self._file

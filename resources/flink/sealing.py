@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ion.agent.capture_keys import KeyDrop
-from ion.serving.capture import Lines, seal, seal_lines
+from ion.serving.capture import seal, seal_columns
 from ion.serving.erased import ErasedKeys, erased_path
 from ion.serving.keyring import Keyring
 from ion.serving.subject import SubjectTags, subject_text
@@ -40,17 +40,17 @@ class RowKeys:
     def seal(self, epoch: str, scored: ScoredInputs, aad: bytes) -> tuple[str, bytes]:
         """Return a block of inputs and scores, and what the fact says of its key.
 
-        Numbers stay as they were written: read again, they are the doubles that were scored.
+        Inputs stay as they were written: read again, they are the doubles that were scored.
 
         Raises:
             IonError: ``spool-unusable``, ``bad-capture``.
         """
         if not self._subject:
-            lines = Lines(b"\n".join((scored.inputs, scored.scores)), scored.rows)
             key = self._keyring.shared(epoch)
-            return key.key_id, seal_lines([(key, lines)], bytes(scored.rows), aad)
+            return key.key_id, seal_columns(scored.inputs, scored.scores, key, aad)
         inputs = scored.inputs.split(b"\n")
-        rows = [b";".join(pair) for pair in zip(self.features_of(inputs), scored.scores.split(b"\n"), strict=True)]
+        features = zip(self.features_of(inputs), scored.scores.tolist(), strict=True)
+        rows = [b"%b;%b" % (text, repr(score).encode()) for text, score in features]
         return self.seal_rows(epoch, inputs, rows, aad)
 
     def seal_rows(

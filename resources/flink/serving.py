@@ -52,8 +52,10 @@ class SubtaskServing:
         self.index = index
         self.attempt = attempt
         self.epoch: Epoch | None = None
-        self._lock = threading.Lock()  # itself taken once a row: a condition costs several times as much
-        self._changed = threading.Condition(self._lock)
+        self.lock = threading.Lock()
+        """Held while a row is scored, so that an exchange never falls within one."""
+
+        self._changed = threading.Condition(self.lock)
 
     def exchange(self, epoch: Epoch | None) -> Epoch | None:
         """Put ``epoch`` in place between two rows and return the one before; None stops scoring."""
@@ -73,8 +75,8 @@ class SubtaskServing:
             return self.epoch
 
     def score(self, values: Sequence[float]) -> tuple[Epoch, int, float]:
-        """Score one row; waits while the node is halted. An exchange never falls within a row."""
-        with self._lock:
+        """Score one row; waits while the node is halted."""
+        with self.lock:
             while self.epoch is None:
                 self._changed.wait()
             epoch = self.epoch
@@ -116,6 +118,11 @@ class ProcessServing:
     def halted(self) -> Halted | None:
         """Why nothing may be predicted any more, if so."""
         return self._halted
+
+    @property
+    def model(self) -> str:
+        """The model admitted last; empty before the first."""
+        return self._admitted.model if self._admitted is not None else ""
 
     def start(self) -> Admitted | Refused | Halted:
         """Ask the gate; on an admission start watching. The answer is recorded."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ion.agent import Client
     from ion.evidence import ArtifactStore
-    from resources.flink.columns import Predictions
+    from resources.flink.columns import Names, Predictions
     from resources.flink.journal import EpochEntry
 
 _POINT_ROWS = 1000
@@ -33,15 +33,14 @@ _POINT_ROWS = 1000
 class EpochRows:
     """What a window holds of one epoch.
 
-    Scores and labels file by file, one a line; when the last row of each point was computed (row → µs);
-    some input rows.
+    Scores and labels as they came; when the last row of each point was computed (row → µs); some input rows.
     """
 
     entry: EpochEntry
     count: int = 0
     times: dict[int, int] = field(default_factory=dict)
-    scores: list[bytes] = field(default_factory=list)
-    labels: list[bytes] = field(default_factory=list)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    labels: list[Names] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
 
     def add(self, part: Predictions) -> None:
@@ -49,9 +48,9 @@ class EpochRows:
         before, self.count = self.count, self.count + len(part)
         first_end = before + -(before + 1) % _POINT_ROWS
         for row in (*range(first_end, self.count, _POINT_ROWS), self.count - 1):
-            self.times[row] = part.us(row - before)
-        self.scores.append(part.scores())
-        self.labels.append(part.labels())
+            self.times[row] = int(part.us[row - before])
+        self.scores.append(part.score)
+        self.labels.append(part.label)
 
 
 class WindowFacts:
@@ -67,23 +66,18 @@ class WindowFacts:
         """Spool the facts about one epoch's part of the window called ``window``."""
         import numpy as np
 
-        scores = np.array(list(map(float, b"\n".join(rows.scores).split(b"\n"))))
+        scores = np.concatenate(rows.scores)
         try:
             bins = self._bins_of(rows.entry.model)
         except IonError as error:
             self._gap(window, rows, "statistics", len(scores), error.message)
             return
-        positive = bins.positive.encode()
-        positives = np.array([label == positive for label in b"\n".join(rows.labels).split(b"\n")], dtype=float)
+        positives = np.concatenate([labels.are(bins.positive) for labels in rows.labels])
         self._statistics(window, rows, scores, positives)
         inputs: dict[str, object] = {}
         if rows.inputs:
-            matrix = _matrix(rows.inputs, len(bins.features))
-            inputs = {
-                name: _counted(matrix[:, column], bins.edges[name])
-                for column, name in enumerate(bins.features)
-                if name in bins.edges
-            }
+            columns = zip(bins.features, _columns(rows.inputs, len(bins.features)), strict=True)
+            inputs = {name: _counted(column, bins.edges[name]) for name, column in columns if name in bins.edges}
         self._client.emit(
             SignaturesRecorded(
                 run=rows.entry.run,
@@ -95,24 +89,26 @@ class WindowFacts:
         )
 
     def _statistics(
-        self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.float64]
+        self, window: str, rows: EpochRows, scores: NDArray[np.float64], positives: NDArray[np.bool_]
     ) -> None:
         import numpy as np
 
-        times: list[int] = []
-        series: dict[str, list[float]] = {
+        whole = len(scores) - len(scores) % _POINT_ROWS
+        series: dict[str, list[NDArray[np.float64]]] = {
             name: [] for name in ("predictions", "mean_score", "positive_rate", "score_p05", "score_p95")
         }
-        for start in range(0, len(scores), _POINT_ROWS):
-            part = slice(start, start + _POINT_ROWS)
-            low, high = np.quantile(scores[part], (0.05, 0.95))
-            values = (len(scores[part]), scores[part].mean(), positives[part].mean(), low, high)
-            for points, value in zip(series.values(), values, strict=True):
-                points.append(float(value))
-            times.append(rows.times[min(start + _POINT_ROWS, rows.count) - 1])
-        stamps = np.array(times, np.int64)
-        columns = {name: Points(stamps, np.array(points)) for name, points in series.items()}
-        fact, block = statistics_fact(rows.entry.run, rows.entry.epoch, columns)
+        for part, width in ((slice(whole), _POINT_ROWS), (slice(whole, None), len(scores) - whole)):
+            if not len(scores[part]):
+                continue
+            said, positive = scores[part].reshape(-1, width), positives[part].reshape(-1, width)
+            low, high = np.quantile(said, (0.05, 0.95), axis=1)
+            columns = (np.full(len(said), float(width)), said.mean(axis=1), positive.mean(axis=1), low, high)
+            for values, column in zip(series.values(), columns, strict=True):
+                values.append(column)
+        ends = [*range(_POINT_ROWS, rows.count, _POINT_ROWS), rows.count]
+        stamps = np.array([rows.times[end - 1] for end in ends], np.int64)
+        points = {name: Points(stamps, np.concatenate(values)) for name, values in series.items()}
+        fact, block = statistics_fact(rows.entry.run, rows.entry.epoch, points)
         self._client.emit(fact, block=block, fact_id=observed_id("flink statistics", window, rows.entry.epoch))
 
     def _gap(self, window: str, rows: EpochRows, what: str, count: int, reason: str) -> None:
@@ -135,9 +131,21 @@ def _counted(values: NDArray[np.float64], edges: Sequence[float]) -> dict[str, o
     }  # fmt: skip
 
 
-def _matrix(rows: list[bytes], columns: int) -> NDArray[np.float64]:
-    """Return n by ``columns`` numbers, parsed as the scorer did."""
+def _columns(rows: list[bytes], count: int) -> list[NDArray[np.float64]]:
+    """Return ``count`` columns of numbers, as the scorer read them."""
     import numpy as np
+    import pyarrow as pa
+    from pyarrow import csv
 
-    numbers = map(float, b",".join(rows).decode().split(","))
-    return np.fromiter(numbers, float, len(rows) * columns).reshape(len(rows), columns)
+    names = [str(number) for number in range(count)]
+    try:
+        table = csv.read_csv(
+            pa.py_buffer(b"\n".join(rows)),
+            csv.ReadOptions(use_threads=False, column_names=names),
+            csv.ParseOptions(quote_char=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[]),
+        )
+        return [column.to_numpy() for column in table.columns]
+    except ValueError:  # a number that Python takes and Arrow does not, such as +1
+        numbers = map(float, b",".join(rows).decode().split(","))
+        return list(np.fromiter(numbers, float, len(rows) * count).reshape(len(rows), count).T)

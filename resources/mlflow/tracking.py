@@ -9,7 +9,6 @@ import os
 import tempfile
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from pydantic import PrivateAttr
 
 from ion.errors import IonError
 from ion.home import Home
+from ion.values import dataclass
 from resources.mlflow.server import client, reaching, without_credentials
 
 if TYPE_CHECKING:

@@ -1,6 +1,18 @@
-"""Spark: the session for training, and the extraction of what a fitted pipeline tells."""
+"""Spark: the session for training, what fitted pipelines and streaming queries tell, and data frames as datasets."""
 
-from resources.spark.extraction import ComponentDescription, Extraction, TrialDescription, extract
+from resources.extraction import ComponentDescription, Extraction, TrialDescription
+from resources.spark.extraction import extract
+from resources.spark.frames import frame_digest, frame_schema, record_frame
 from resources.spark.session import SparkResource, open_session
 
-__all__ = ["ComponentDescription", "Extraction", "SparkResource", "TrialDescription", "extract", "open_session"]
+__all__ = [
+    "ComponentDescription",
+    "Extraction",
+    "SparkResource",
+    "TrialDescription",
+    "extract",
+    "frame_digest",
+    "frame_schema",
+    "open_session",
+    "record_frame",
+]

@@ -3,88 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ion.errors import IonError
+from resources.extraction import ComponentDescription, Extraction, TrialDescription, snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from pyspark.ml import Transformer
     from pyspark.sql import DataFrame
-
-    from ion import NodeRun
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentDescription:
-    """One fitted stage, as it describes itself.
-
-    Args:
-        name: snake-case class name, numbered when a pipeline has several of a class.
-        kind: the class, e.g. ``spark.LogisticRegressionModel``.
-        uid: Spark's own identity of the stage.
-        params: every parameter, set or default, as JSON values.
-        metrics: what its training summary says of the training data.
-        iterations: how often its optimizer went round; None when it does not iterate.
-        features: the names of the columns it reads or makes, in vector order.
-    """
-
-    name: str
-    kind: str
-    uid: str
-    params: Mapping[str, object]
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    iterations: int | None = None
-    features: Sequence[str] = ()
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the JSON form kept with the component's fact."""
-        return {
-            "uid": self.uid,
-            "params": dict(self.params),
-            "metrics": dict(self.metrics),
-            "iterations": self.iterations,
-            "features": list(self.features),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class TrialDescription:
-    """One setting of a hyper-parameter search: its parameters, what it scored, whether it won."""
-
-    params: Mapping[str, object]
-    metrics: Mapping[str, float]
-    selected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """What a fitted pipeline or search tells by itself."""
-
-    components: tuple[ComponentDescription, ...]
-    trials: tuple[TrialDescription, ...] = ()
-
-    @property
-    def selected(self) -> TrialDescription:
-        """The setting that won.
-
-        Raises:
-            IonError: ``no-search`` when nothing was searched.
-        """
-        for trial in self.trials:
-            if trial.selected:
-                return trial
-        raise IonError("no-search", "this model was fitted without a hyper-parameter search")
-
-    def record(self, run: NodeRun) -> None:
-        """Tell all of it as facts of a node run."""
-        for component in self.components:
-            run.component(component.name, component.kind, component.as_dict())
-        for trial in self.trials:
-            run.trial(trial.params, trial.metrics, selected=trial.selected)
 
 
 def extract(fitted: Transformer, frame: DataFrame) -> Extraction:
@@ -102,7 +29,7 @@ def extract(fitted: Transformer, frame: DataFrame) -> Extraction:
     seen: dict[str, int] = {}
     for stage in _stages(fitted):
         trials += _trials(stage)
-        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(stage).__name__.removesuffix("Model")).lower()
+        snake = snake_case(type(stage).__name__.removesuffix("Model"))
         seen[snake] = seen.get(snake, 0) + 1
         metrics, iterations = _summary(stage)
         components.append(

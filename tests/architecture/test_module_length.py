@@ -15,7 +15,6 @@ LOOKED_AT: dict[str, str] = {
     "ion/facts.py": "the closed set of facts: one vocabulary, one dataclass after the other",
     "ion/testing.py": "one shipped module, so that a test imports its fakes from one place",
     "ion/decision/promotion.py": "what a node serves changes in one transaction each, and the pointer follows",
-    "ion/agent/run.py": "one method per thing a node run can tell",
 }
 
 

@@ -26,6 +26,9 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.Z
     [
         "ion/__init__.py",
         "ion/py.typed",
+        "ion/store/migrations/env.py",
+        "ion/store/migrations/versions/format_2.py",
+        "ion/store/migrations/versions/format_3.py",
         "ion/scaffold/workspace.yaml",
         "ion/scaffold/dagster.yaml",
         "ion/scaffold/gov_assets/definitions.py",

@@ -141,3 +141,71 @@ print(json.dumps(told))
     done = run(tmp_path, sys.executable, "-c", program, str(tmp_path / "state"))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [["approve", "no_larger_than", 5], ["reject", "no_larger_than", 1]]
+
+
+def test_what_the_page_records_is_recorded(tmp_path: Path, checkout: Path) -> None:
+    page = "docs/how-to/record.md"
+    (tmp_path / "resources").symlink_to(checkout / "resources")
+    for name in ("record.py", "fit.py"):
+        (tmp_path / name).write_text(documentation.marked(page, "file", name))
+        done = run(tmp_path, sys.executable, name)
+        assert done.returncode == 0, done.stderr
+    told = """
+import json, ion
+kinds = ("FigureRecorded", "SignatureRecorded", "CategoriesRecorded", "SketchRecorded", "EventRecorded", "LogsRecorded",
+         "ComponentRan", "TrialRecorded", "GapNoted")
+print(json.dumps({kind: len(ion.facts(kind, as_="rows")) for kind in kinds} | {"points": len(ion.stats("score"))}))
+"""
+    assert json.loads(run(tmp_path, sys.executable, "-c", told).stdout) == {
+        "FigureRecorded": 4,
+        "SignatureRecorded": 1,
+        "CategoriesRecorded": 1,
+        "SketchRecorded": 1,
+        "EventRecorded": 1,
+        "LogsRecorded": 1,
+        "ComponentRan": 3,
+        "TrialRecorded": 2,
+        "GapNoted": 0,
+        "points": 5,
+    }
+
+
+def test_what_the_page_reads_back_is_what_it_shows(tmp_path: Path) -> None:
+    page = "docs/how-to/read-back.md"
+    (tmp_path / "read.py").write_text(documentation.marked(page, "file", "read.py"))
+    done = run(tmp_path, sys.executable, "read.py")
+    assert done.returncode == 0, done.stderr
+    (shown,) = [block.code for block in documentation.BLOCKS if block.page == page and block.language == "text"]
+    assert done.stdout == shown
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_backup_is_made_and_restored_as_the_page_says(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ion.testing import make_history
+
+    def store(home: Path) -> str:
+        if database == "sqlite":
+            return f"sqlite:///{home / 'store.db'}"
+        return str(request.getfixturevalue("postgres")())
+
+    program = tmp_path / "bin" / "ion"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ion.cli "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    said = {}
+    for name, home in (("back up", tmp_path / "old"), ("restore", tmp_path / "new")):
+        url = store(home)
+        if name == "back up":
+            make_history(home, url).deployment.close()
+        monkeypatch.setenv("ION_HOME", str(home))
+        monkeypatch.setenv("ION_STORE_URL", url)
+        for line in documentation.marked("docs/how-to/back-up.md", "run", name).splitlines():
+            command = line.removeprefix("$ ").replace("/mnt/backups", str(tmp_path / "backups"))
+            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        audit = subprocess.run([program, "audit", "verify", "--json"], capture_output=True, text=True, check=True)
+        said[name] = json.loads(audit.stdout)
+    assert said["back up"] == said["restore"]

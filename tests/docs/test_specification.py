@@ -67,22 +67,24 @@ def reported(raws: list[bytes]) -> bytes:
 
 
 def test_the_spool_is_written_and_read_as_specified(docs: Path, tmp_path: Path, records: list[bytes]) -> None:
-    from ion.agent.spool import SpoolWriter, read_frames
+    from ion.agent.segments import read_frames
+    from ion.agent.spool import SpoolWriter
 
     lines = [row.split() for row in vector(docs / "spec" / "spool.md", "spool").splitlines()]
-    heads, size, digest = [row[-1] for row in lines[:2]], int(lines[2][-1]), lines[3][-1]
+    heads, size, digest = [row[-1] for row in lines[:3]], int(lines[3][-1]), lines[4][-1]
     writer = SpoolWriter(tmp_path, "agent-1")
     writer.append(records[0], b"abc")
     writer.append(records[1])
     writer.close()
-    data = (tmp_path / "agent-1" / "facts").read_bytes()
+    data = (tmp_path / "agent-1" / "facts-00000000").read_bytes()
+    assert reported(records) == data[108:]
+    second = 108 + 76 + len(records[0]) + 3
+    assert [data[:108].hex(), data[108:184].hex(), data[second : second + 76].hex()] == heads
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
-    second = 12 + 32 + len(records[0]) + 3
-    assert [data[:44].hex(), data[second : second + 44].hex()] == heads
-    assert reported(records) == data
-    plain = hashlib.sha256(bytes(32) + data[:12] + records[0] + b"abc").hexdigest()
-    assert heads[0].endswith(plain)
-    frames = list(read_frames(tmp_path / "agent-1", 0, bytes(32)))
+    assert heads[0].endswith(hashlib.sha256(data[:76]).hexdigest())
+    own = hashlib.sha256(data[108:120] + records[0] + b"abc").digest()
+    assert heads[1].endswith(own.hex() + hashlib.sha256(bytes(32) + own).hexdigest())
+    frames = list(read_frames(tmp_path / "agent-1"))
     assert [(frame.record, frame.block) for frame in frames] == [(records[0], b"abc"), (records[1], b"")]
 
 
@@ -185,3 +187,30 @@ def test_a_person_is_tagged_as_specified(docs: Path) -> None:
 
     told = dict(line.split() for line in vector(docs / "spec" / "captures.md", "tag").splitlines())
     assert SubjectTags(bytes.fromhex(told["pepper"])).tag(told["node"], told["identifier"]) == told["tag"]
+
+
+def test_a_figure_is_written_as_specified(docs: Path, tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from ion.agent import Client
+    from ion.facts import FigureRecorded
+    from ion.home import Home
+    from ion.testing import MemoryReceiver
+
+    receiver = MemoryReceiver()
+    client = Client(Home(tmp_path), "test", receiver)
+    run = client.node_run("wines/taste", kind="custom", run_id="r")
+    run.matrix("confusion", [[50, 3], [4, 43]], rows=["no", "yes"], columns=["no", "yes"])
+    client.close()
+    (told,) = receiver.facts(FigureRecorded)
+    assert asdict(told) == json.loads(vector(docs / "spec" / "figures.md", "figure"))
+
+
+def test_the_listing_of_a_retention_is_written_as_specified(docs: Path) -> None:
+    from ion.canonical import digest_bytes
+    from ion.store.listing import write_listing
+
+    page = docs / "spec" / "retention.md"
+    told = vector(page, "listing").encode()
+    assert write_listing("captures", [15, 12]) == told
+    assert f"`{digest_bytes(told)}`" in page.read_text("utf-8")

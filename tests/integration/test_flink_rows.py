@@ -7,9 +7,10 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from itertools import chain, groupby, pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from ion.evidence.captures import row_key
 from ion.facts import GapNoted, InputsCaptured, PredictionsCommitted, RowsQuarantined, StatisticsRecorded
 from ion.replay import Eraser
 from ion.serving import CaptureKey, open_block, open_row
-from ion.serving.capture import Lines, seal_lines
+from ion.serving.capture import seal_columns
 from ion.serving.captured import CapturedRow, capture_aad
 from ion.serving.subject import SubjectTags
 from resources.flink.checkpoints import newest_restore_point
@@ -68,8 +69,9 @@ def row(seq: int, epoch: str = EPOCH, file: str = "a.csv", line: int = 1, model:
 def test_a_range_ends_where_the_sequence_jumps_or_the_epoch_changes() -> None:
     other = EPOCH.replace("0", "1")
     read = read_predictions("".join([row(3), row(4), row(6), row(0, other), row(1, other)]).encode())
-    assert [part.seq.tolist() for part in read.ranges()] == [[3, 4], [6], [0, 1]]
-    assert [part.epoch for part in read.ranges()] == [EPOCH, EPOCH, other]
+    assert [part.seq.tolist() for part, _ in read.ranges()] == [[3, 4], [6], [0, 1]]
+    assert [part.epoch for part, _ in read.ranges()] == [EPOCH, EPOCH, other]
+    assert [part.seq.tolist() for part, _ in read.ranges([0, 1, 3, 5])] == [[3], [4], [6], [0, 1]]
     assert read_predictions(b"").ranges() == []
 
 
@@ -80,9 +82,9 @@ def test_a_file_that_is_cut_short_is_no_prediction_file() -> None:
 
 def test_a_file_whose_rows_trade_a_field_is_no_prediction_file() -> None:
     first, second = row(1).strip(), row(2).strip()
-    with pytest.raises(ValueError, match="eight fields"):
+    with pytest.raises(ValueError, match="8 columns"):
         read_predictions(f"{first},{second.replace(',', '', 1)}\n\n".encode())
-    with pytest.raises(ValueError, match="eight fields"):
+    with pytest.raises(ValueError, match="8 columns"):
         read_predictions(f"{first},x\n{second.rpartition(',')[0]}\n".encode())
 
 
@@ -104,17 +106,16 @@ def test_predictions_are_read_back_as_written_whole_and_by_columns(rows: list[Pr
     data = "".join(f"{','.join(map(str, each))}\n" for each in rows).encode()
     read = read_predictions(data)
     assert list(read) == rows
-    assert [[each.seq, each.line, each.us] for each in rows] == [
-        [*pair, read.us(index)] for index, pair in enumerate(zip(read.seq.tolist(), read.line.tolist(), strict=True))
-    ]
-    assert read.scores().decode() == "\n".join(repr(each.score) for each in rows)
-    assert read.labels().decode() == "\n".join(each.label for each in rows)
-    assert [(file, list(part)) for file, part in read.files()] == [
-        (file, list(part)) for file, part in groupby(rows, key=lambda each: each.file)
-    ]
-    sampled = [(file, list(part)) for file, part in read.every(3).files()]
-    assert sampled == [(file, list(part)) for file, part in groupby(rows[::3], key=lambda each: each.file)]
-    parts = [list(part) for part in read.ranges()]
+    columns = zip(read.seq.tolist(), read.line.tolist(), read.us.tolist(), strict=True)
+    assert [(each.seq, each.line, each.us) for each in rows] == list(columns)
+    assert [score.hex() for score in read.score.tolist()] == [each.score.hex() for each in rows]
+    assert [read.label[index] for index in range(len(rows))] == [each.label for each in rows]
+    assert [part.model for part, _ in read.ranges()] == [next(iter(part)).model for part, _ in read.ranges()]
+    lines = [(piece.file, line) for piece in read.pieces() for line in range(piece.first, piece.last + 1)]
+    assert lines == [(each.file, each.line) for each in rows]
+    for part, pieces in read.ranges():
+        assert pieces == part.pieces()
+    parts = [list(part) for part, _ in read.ranges()]
     assert list(chain(*parts)) == rows
     follows = [(a.epoch, a.model, a.seq + 1) == (b.epoch, b.model, b.seq) for part in parts for a, b in pairwise(part)]
     broken = [
@@ -126,14 +127,14 @@ def test_predictions_are_read_back_as_written_whole_and_by_columns(rows: list[Pr
 
 @pytest.mark.parametrize("field", ["", "x", "1.5", "-1", "+1", "1_0", "9" * 19, "é"])
 def test_a_sequence_that_is_no_whole_number_is_no_prediction_file(field: str) -> None:
-    with pytest.raises(ValueError, match="whole number"):
+    with pytest.raises(ValueError, match=r"conversion error|too large"):
         read_predictions(row(7).replace(",7,", f",{field},").encode())
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2), st.floats(0, 1))
 def test_a_captured_row_reads_back_bit_by_bit(values: list[float], score: float) -> None:
     key, text = CaptureKey.generate(), ",".join(map(repr, values))
-    (row,) = open_block(seal_lines([(key, Lines(f"{text}\n{score!r}".encode(), 1))], bytes(1), b""), key, b"")
+    (row,) = open_block(seal_columns(text.encode(), np.array([score]), key, b""), key, b"")
     read = CapturedRow.from_text(row)
     assert [number.hex() for number in (*read.inputs, read.score)] == [number.hex() for number in (*values, score)]
 
@@ -187,10 +188,14 @@ def test_captured_rows_keep_numbers_as_written_and_one_that_is_gone_is_an_empty_
     (tmp_path / "a.csv").write_bytes(b"1.50,2\n+1,.5\n3,4\r\n")
     lines = [("a.csv", 1), ("a.csv", 2), ("gone.csv", 1), ("a.csv", 3), ("a.csv", 1)]
     rows = read_predictions("".join(row(seq, file=file, line=line) for seq, (file, line) in enumerate(lines)).encode())
-    scored = ScoredInputs(InputRows(tmp_path), rows)
-    assert (scored.rows, scored.missing) == (5, 1)
+    scored = ScoredInputs(InputRows(tmp_path), rows.pieces(), rows.score)
+    assert scored.missing == 1
     assert scored.inputs == b"1.50,2\n+1,.5\n\n3,4\r\n1.50,2"
-    assert scored.scores == b"0.25\n0.25\n0.25\n0.25\n0.25"
+    assert scored.scores.tolist() == [0.25] * 5
+    assert scored.some(5) == scored.some(9) == [b"1.50,2", b"+1,.5", b"3,4\r", b"1.50,2"]
+    assert scored.some(1) == [b"+1,.5"]
+    assert set(scored.some(3)) < set(scored.some(5))
+    assert scored.some(0) == []
     found = [CapturedRow.from_text(text + b";0.25") for text in scored.inputs.split(b"\n") if text]
     assert [item.inputs for item in found] == [(1.5, 2.0), (1.0, 0.5), (3.0, 4.0), (1.5, 2.0)]
 
@@ -293,12 +298,13 @@ def test_a_point_is_told_for_every_thousand_rows_and_the_rest_with_the_time_of_i
     rows = EpochRows(EpochEntry(EPOCH, "run", "model", 0))
     first = 0
     for size in sizes:
-        rows.add(read_predictions("".join(row(first + index) for index in range(size)).encode()))
+        part = read_predictions("".join(row(first + index) for index in range(size)).encode())
+        rows.add(part)
         first += size
     ends = [*range(999, first, 1000), *([first - 1] if first % 1000 else [])]
     assert {end: 1000 + end for end in ends}.items() <= rows.times.items()
     assert rows.count == first
-    assert b"\n".join(rows.scores).split(b"\n") == [b"0.25"] * first
+    assert [score for scores in rows.scores for score in scores.tolist()] == [0.25] * first
 
 
 def test_a_removed_input_or_output_file_becomes_a_gap_not_a_failure(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_governances_code_server_answers_dagster_and_nobody_else(story: Story) -
             os.killpg(server.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what", ["facts", "keys", "folder", "spool"])
+@pytest.mark.parametrize("what", ["facts-00000000", "keys", "folder", "spool"])
 def test_what_belongs_to_another_user_is_not_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -243,11 +243,11 @@ def test_what_belongs_to_another_user_is_not_taken_over(
     writer.close()
     folder = spool / "ward.train-1"
     (folder / "keys").touch()
-    for path in (home.hands / "ward", spool, folder, folder / "facts", folder / "keys"):
+    for path in (home.hands / "ward", spool, folder, folder / "facts-00000000", folder / "writing", folder / "keys"):
         os.chown(path, IDS["ion-training"], IDS["ion-training"])
     os.chown({"folder": folder, "spool": spool}.get(what, folder / what), IDS["ion-serving"], 0)
     assert ship_hands(home, receiver) == 0
     assert [alert.alert for alert in receiver.facts(AlertRaised)] == ["hand-unusable"]
-    for path in (folder, spool, folder / "facts", folder / "keys"):
+    for path in (folder, spool, folder / "facts-00000000", folder / "writing", folder / "keys"):
         os.chown(path, IDS["ion-training"], IDS["ion-training"])
     assert ship_hands(home, receiver) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ion.agent.body import SPOOL_TYPE
 from ion.agent.remote import RemoteReceiver
 from ion.agent.shipping import ship_all
 from ion.clock import now_us
@@ -122,6 +125,36 @@ def certificate(folder: Path, name: str, *addresses: str) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return paths
+
+
+def test_a_stalled_body_nonsense_and_too_much_are_answered_and_others_served(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    store = open_store(url)
+    token = issue(store, ["agent"], ["*"], ["*"], until=now_us() + DAY, by="test")[1]
+    server = Server(tmp_path, url, free_port()).start()
+    try:
+        receiver = RemoteReceiver(server.url, token)
+        assert receiver.head() == 1
+        receiver.close()
+        with socket.create_connection(("127.0.0.1", server.port), 60) as stalled:
+            head = f"POST /v1/agents/a/facts HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+            stalled.sendall(f"{head}Content-Length: 1000\r\n\r\nx".encode())
+            answer = stalled.makefile("rb").readline()
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert server.ready()  # others are served meanwhile and after
+        with socket.create_connection(("127.0.0.1", server.port), 60) as nonsense:
+            nonsense.sendall(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+            assert nonsense.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")
+        too_large = RemoteReceiver(server.url, token)
+        with pytest.raises(IonError) as caught:
+            too_large._asked("POST", "/v1/agents/a/facts", os.urandom(81 * 1024 * 1024), SPOOL_TYPE)
+        assert (caught.value.code, "413" in caught.value.message) == ("receiver-refused", True)
+        too_large.close()
+    finally:
+        server.kill()
+        store.close()
 
 
 def test_facts_go_over_tls_to_a_server_whose_certificate_is_trusted_and_to_no_other(

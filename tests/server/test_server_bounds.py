@@ -14,7 +14,7 @@ import zstandard
 from sqlalchemy.exc import OperationalError
 
 from ion.agent.body import frames_of
-from ion.agent.spool import FIRST_LINK, framed
+from ion.agent.frames import FIRST_LINK, framed
 from ion.errors import IonError
 from ion.facts import ParamRecorded
 from ion.server.bounds import Bounds, Load, content, read_body

@@ -108,7 +108,7 @@ def test_a_body_that_was_cut_is_refused(scene: Scene) -> None:
 
 
 def test_frames_that_continue_another_chain_are_refused(scene: Scene) -> None:
-    from ion.agent.spool import framed
+    from ion.agent.frames import framed
 
     frame, _ = framed(b"x" * 32, param("r", 0).raw)
     assert code(scene.send_body(scene.token(), "agent-1", zstd(frame))) == (400, "bad-body")
@@ -194,7 +194,10 @@ def test_a_shipper_may_tell_of_a_spool_it_covers(scene: Scene) -> None:
     foreign = written(GapNoted(scope="their-1", what="spool bytes", count=3, reason="torn"), agent="shipping-2")
     assert scene.send(token, [gap]).json()["accepted"] == 1
     assert scene.send(token, [foreign]).json()["conflicts"] == 1
-    assert scene.send(token, [param("r", 5, agent="shipping-3")]).json()["conflicts"] == 1
+    everywhere = scene.token(["our-*"], ["*"])
+    assert scene.send(everywhere, [foreign]).json()["conflicts"] == 1
+    disguised = [started("r", "i/n", agent="shipping-3"), param("r", 1, agent="shipping-3")]
+    assert scene.send(everywhere, disguised).json()["conflicts"] == 2
 
 
 def test_without_a_token_that_counts_nothing_is_answered(scene: Scene) -> None:

@@ -80,6 +80,7 @@ def test_an_untouched_history_holds(tmp_path: Path, store_url: str) -> None:
         "head": before.link.hex(),
         "root": history.deployment.store.ledger.tree().root(before.position).hex(),
         "checkpoints": 0,
+        "removed": 0,
         "problems": [],
     }
 

@@ -96,3 +96,13 @@ def test_where_one_reports_to_a_server_no_store_is_opened(
     for command in (["models"], ["tokens", "list"], ["audit", "verify"]):
         status, told = asked(capsys, *command)
         assert (status, told["error"]["code"]) == (2, "store-elsewhere")  # type: ignore[index]
+
+
+def test_the_doctor_looks_at_the_server_that_is_reported_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ION_STORE_URL", "http://127.0.0.1:1")
+    found = asked(capsys, "doctor")[1]
+    assert "needs a token" in json.dumps(found)
+    monkeypatch.setenv("ION_AGENT_TOKEN", "ion1_x")
+    assert "127.0.0.1:1 does not answer" in json.dumps(asked(capsys, "doctor")[1])

@@ -61,7 +61,7 @@ def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
 def test_a_store_of_another_format_is_refused(store_url: str) -> None:
     store = open_store(store_url)
     with store._engine.begin() as connection:
-        connection.execute(text("UPDATE ion_meta SET value = 'dagster-ion/99' WHERE name = 'format'"))
+        connection.execute(text("UPDATE ion_meta SET value = 'dagster-ion/1' WHERE name = 'format'"))
     store.close()
     with pytest.raises(IonError) as caught:
         open_store(store_url)

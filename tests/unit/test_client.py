@@ -187,7 +187,7 @@ def test_statistics_wait_for_a_disk_that_refuses(
         def refuse(*_: object) -> None:
             raise IonError("spool-unusable", "the disk is full")
 
-        patch.setattr(client._spool, "append", refuse)
+        patch.setattr(client._teller.spool, "append", refuse)
         for number in range(3):
             run.stat("auc", number)
         assert client.ship() is False

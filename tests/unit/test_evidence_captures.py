@@ -3,14 +3,15 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ion.errors import IonError
-from ion.evidence.captures import MAGIC, MAX_ROWS, read_directory, row_key
+from ion.evidence.captures import MAGIC, MAX_ROWS, PACKED_MAGIC, read_directory, row_key
 from ion.serving import CaptureKey, open_block, open_row, seal
-from ion.serving.capture import Lines, seal_lines
+from ion.serving.capture import seal_columns
 
 KEY = CaptureKey("key-1", bytes(range(32)))
 ROWS = [f"{number},{number * 1.5},malignant" for number in range(1024)]
@@ -152,10 +153,35 @@ def test_a_row_with_a_line_end_is_refused(rows: list[str]) -> None:
         seal(rows, KEY, b"")
     assert error.value.code == "bad-capture"
     with pytest.raises(IonError):
-        seal_lines([(KEY, Lines(b"1\n2\n3", 2))], bytes(2), b"")
+        seal_columns(b"1\n2\n3", np.zeros(2), KEY, b"")
 
 
-def test_columns_that_came_apart_are_put_together_when_they_are_read() -> None:
-    block = seal_lines([(KEY, Lines(b"1,2\n\n3,4\n0.5\n0.25\n1e-05", 3))], bytes(3), b"")
-    assert open_block(block, KEY, b"") == [b"1,2;0.5", b";0.25", b"3,4;1e-05"]
-    assert open_row(block, KEY, 2, b"") == b"3,4;1e-05"
+@given(st.lists(st.tuples(st.text("0123456789.,-+e", max_size=20), st.floats(allow_nan=False)), min_size=1))
+def test_columns_of_numbers_come_back_as_rows_with_the_same_text_and_the_same_doubles(
+    rows: list[tuple[str, float]],
+) -> None:
+    inputs, scores = "\n".join(text for text, _ in rows).encode(), np.array([score for _, score in rows])
+    block = seal_columns(inputs, scores, KEY, b"place")
+    assert block.startswith(PACKED_MAGIC)
+    assert open_block(block, KEY, b"place") == [f"{text};{score!r}".encode() for text, score in rows]
+    assert open_row(block, KEY, len(rows) - 1, b"place") == f"{rows[-1][0]};{rows[-1][1]!r}".encode()
+    assert row_key(block, 0) == KEY.key_id
+    with pytest.raises(IonError):
+        open_block(block, KEY, b"elsewhere")
+
+
+@pytest.mark.parametrize("text", ["1E5,2", " 1,2", "1,nan", "é", "1,2\r"])
+def test_columns_with_other_characters_than_those_of_numbers_are_sealed_as_text(text: str) -> None:
+    block = seal_columns(f"{text}\n1,2".encode(), np.array([0.25, 0.5]), KEY, b"")
+    assert block.startswith(MAGIC)
+    assert open_block(block, KEY, b"") == [f"{text};0.25".encode(), b"1,2;0.5"]
+
+
+def test_every_bit_flip_of_a_packed_block_closes_it() -> None:
+    block = seal_columns(b"1,2\n3,4\n5", np.array([0.25, 0.5, 1.0]), KEY, b"epoch:0")
+    for position in range(len(block)):
+        for bit in range(8):
+            flipped = bytearray(block)
+            flipped[position] ^= 1 << bit
+            with pytest.raises(IonError):
+                open_block(bytes(flipped), KEY, b"epoch:0")

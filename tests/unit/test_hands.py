@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ion.agent import hands, open_client, ship_all, ship_hands, ship_home, shipping
+from ion.agent import hands, open_client, ship_all, ship_hands, ship_home, walk
 from ion.agent.capture_keys import KeyDrop
 from ion.agent.spool import SpoolWriter
 from ion.errors import IonError
@@ -93,7 +93,7 @@ def test_a_hand_tells_under_its_own_name_in_its_own_folder_and_opens_no_store(
     client.emit(note())
     assert not client.ship()  # there is nothing it could ship to
     assert client.agent.startswith("ward.train-")
-    assert (home.hands / "ward" / "spool" / client.agent / "facts").is_file()
+    assert (home.hands / "ward" / "spool" / client.agent / "facts-00000000").is_file()
     assert not (home.root / "store.db").exists()
     with pytest.raises(IonError) as refused:
         home.store_url  # noqa: B018 - asking is what is refused
@@ -135,7 +135,7 @@ def test_a_spool_is_the_groups_only_where_its_folder_is_and_whatever_the_umask(
         os.umask(before)
     folder = tmp_path / "spool" / "agent-1"
     assert stat.S_IMODE(folder.stat().st_mode) == folder_mode
-    assert stat.S_IMODE((folder / "facts").stat().st_mode) == file_mode
+    assert stat.S_IMODE((folder / "facts-00000000").stat().st_mode) == file_mode
 
 
 # Governance takes over ------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_a_fact_in_anothers_name_ends_the_spool_before_it(home: Home) -> None:
     assert alerts(receiver) == [("ward.train-1", "foreign-agent")]
     (gap,) = [gap for gap in receiver.facts(GapNoted) if gap.what == "spool bytes"]
     assert gap.count > 0
-    assert (home.root / "quarantine" / "ward.train-1" / "facts").is_file()
+    assert (home.root / "quarantine" / "ward.train-1" / "facts-00000000").is_file()
 
 
 def test_a_quarantined_name_used_again_does_not_stick(home: Home) -> None:
@@ -228,7 +228,7 @@ def test_a_quarantined_name_used_again_does_not_stick(home: Home) -> None:
         writer.close()
         ship_hands(home, receiver)
         assert list(spool_of(home, "ward").iterdir()) == []
-    assert len(list((home.root / "quarantine").iterdir())) == 3
+    assert len(list((home.root / "quarantine" / "ward.train-1").iterdir())) == 1  # the same bytes are kept once
 
 
 @pytest.mark.parametrize("level", ["hand", "spool", "agent"])
@@ -260,7 +260,7 @@ def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("name", ["facts", "shipping", "keys"])
+@pytest.mark.parametrize("name", ["facts-00000000", "writing", "shipping", "keys"])
 @pytest.mark.parametrize("put", [_link, _pipe])
 @pytest.mark.timeout(20)
 def test_a_link_or_a_pipe_in_place_of_a_file_hangs_and_misleads_nobody(
@@ -316,11 +316,11 @@ def test_keys_that_nest_without_end_or_fill_the_memory_are_not_read(home: Home, 
 def test_a_tail_without_end_is_damage_and_not_read_into_memory(home: Home, as_hand: Callable[[str], None]) -> None:
     receiver = MemoryReceiver()
     agent = told(home, as_hand, "ward")
-    path = spool_of(home, "ward") / agent / "facts"
+    path = spool_of(home, "ward") / agent / "facts-00000000"
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size)
-        file.write(b"ION1" + (1 << 25).to_bytes(4, "big") + bytes(4))
+        file.write(b"ION2" + (1 << 25).to_bytes(4, "big") + bytes(4))
         file.truncate(size + (1 << 26) + (1 << 20))
     assert ship_hands(home, receiver) == 1
     assert (agent, "spool-corrupt") in alerts(receiver)
@@ -334,15 +334,15 @@ def test_a_folder_exchanged_while_it_is_shipped_leads_nowhere(
     agent, other = told(home, as_hand, "ward"), told(home, as_hand, "clinic")
     mine, theirs = spool_of(home, "ward") / agent, spool_of(home, "clinic") / other
     before = {path.name: path.read_bytes() for path in theirs.iterdir()}
-    real = shipping.read_frames
+    real = walk.Segment
 
     def exchange(*arguments: object) -> object:
-        monkeypatch.setattr(shipping, "read_frames", real)
+        monkeypatch.setattr(walk, "Segment", real)
         mine.rename(mine.with_name("ward.hidden"))
         mine.symlink_to(theirs)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shipping, "read_frames", exchange)
+    monkeypatch.setattr(walk, "Segment", exchange)
     shipped = _ship_one(home, "ward", receiver)
     assert shipped == 0  # its own folder had gone from where it goes away from
     assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ion.agent import shipping
+from ion.agent.frames import SEGMENT_HEAD
+from ion.agent.segments import has_writer, read_frames
 from ion.agent.shipping import is_shipped, ship_agent, ship_all
-from ion.agent.spool import SpoolWriter, has_writer, read_frames
+from ion.agent.spool import SpoolWriter
 from ion.errors import IonError
 from ion.facts import AlertRaised, GapNoted
 from ion.testing import MemoryReceiver, written
@@ -23,7 +25,7 @@ from ion.testing import MemoryReceiver, written
 if TYPE_CHECKING:
     from pathlib import Path
 
-START = (0, bytes(32))
+FIRST = "facts-00000000"
 
 
 def fact(number: int, agent: str = "agent-1") -> bytes:
@@ -44,7 +46,7 @@ def test_frames_come_back_in_order_with_their_blocks(tmp_path: Path) -> None:
     writer.append(b"one")
     writer.append(b"two", b"block")
     assert writer.frames == 2
-    assert [(f.record, f.block) for f in read_frames(tmp_path / "a", *START)] == [(b"one", b""), (b"two", b"block")]
+    assert [(f.record, f.block) for f in read_frames(tmp_path / "a")] == [(b"one", b""), (b"two", b"block")]
     assert has_writer(tmp_path / "a")
     writer.close()
     writer.close()
@@ -67,7 +69,7 @@ def test_a_fact_too_large_to_be_read_again_is_not_written(tmp_path: Path) -> Non
         writer.append(b"r", bytes(64 * 1024 * 1024))
     assert caught.value.code == "fact-too-large"
     writer.append(b"next")
-    assert [f.record for f in read_frames(tmp_path / "a", *START)] == [b"next"]
+    assert [f.record for f in read_frames(tmp_path / "a")] == [b"next"]
 
 
 @pytest.mark.parametrize("kept", ["nothing", "part", "all"])
@@ -87,7 +89,7 @@ def test_a_write_interrupted_by_a_signal_leaves_the_chain_whole(
         with pytest.raises(KeyboardInterrupt):
             writer.append(b"two")
     writer.append(b"three")
-    records = [f.record for f in read_frames(tmp_path / "a", *START)]
+    records = [f.record for f in read_frames(tmp_path / "a")]
     assert records == ([b"one", b"two", b"three"] if kept == "all" else [b"one", b"three"])
     assert writer.frames == len(records)
 
@@ -102,7 +104,7 @@ def test_a_full_disk_is_said_and_the_file_is_as_before(tmp_path: Path, monkeypat
             writer.append(b"two")
     assert caught.value.code == "spool-unusable"
     writer.append(b"three")
-    assert [f.record for f in read_frames(tmp_path / "a", *START)] == [b"one", b"three"]
+    assert [f.record for f in read_frames(tmp_path / "a")] == [b"one", b"three"]
 
 
 def test_shipping_carries_all_once_and_removes_the_folder_of_an_ended_agent(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_damaged_cursor_costs_only_shipping_again(tmp_path: Path, state: str) 
 def test_a_torn_tail_is_left_out_and_told(tmp_path: Path) -> None:
     receiver = MemoryReceiver()
     spooled(tmp_path, 3)
-    path = tmp_path / "agent-1" / "facts"
+    path = tmp_path / "agent-1" / FIRST
     os.truncate(path, path.stat().st_size - 5)
     assert ship_all(tmp_path, receiver) == 2
     gaps = [gap for gap in receiver.facts(GapNoted) if gap.what == "spool bytes"]
@@ -159,13 +161,15 @@ def test_a_damaged_length_is_damage_and_not_a_torn_tail(tmp_path: Path) -> None:
     receiver = MemoryReceiver()
     spool = tmp_path / "spool"
     spooled(spool, 3)
-    path = spool / "agent-1" / "facts"
+    path = spool / "agent-1" / FIRST
     data = bytearray(path.read_bytes())
-    data[5] = 1  # 65,536 bytes more than there are
+    data[SEGMENT_HEAD + 5] = 1  # 65,536 bytes more than there are
     path.write_bytes(data)
-    assert ship_all(spool, receiver) == 0
-    assert (tmp_path / "quarantine" / "agent-1" / "facts").read_bytes() == data
+    assert ship_all(spool, receiver) == 2
+    assert [record.seq for record in receiver.records if record.agent == "agent-1"] == [1, 2]
     assert [alert.alert for alert in receiver.facts(AlertRaised)] == ["spool-corrupt"]
+    (gap,) = [gap for gap in receiver.facts(GapNoted) if gap.what == "facts"]
+    assert (gap.count, gap.first, gap.last) == (1, 0, 0)
 
 
 def test_a_damaged_frame_ships_what_is_before_it_and_sets_the_rest_aside(tmp_path: Path) -> None:
@@ -173,14 +177,15 @@ def test_a_damaged_frame_ships_what_is_before_it_and_sets_the_rest_aside(tmp_pat
     spool = tmp_path / "spool"
     spooled(spool, 3)
     spooled(spool, 1, agent="agent-2")
-    path = spool / "agent-1" / "facts"
+    path = spool / "agent-1" / FIRST
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
     assert ship_all(spool, receiver) == 3
     assert [(r.agent, r.seq) for r in receiver.records if r.agent == "agent-1"][:2] == [("agent-1", 0), ("agent-1", 1)]
     assert [alert.scope for alert in receiver.facts(AlertRaised)] == ["agent-1"]
-    assert (tmp_path / "quarantine" / "agent-1" / "facts").exists()
+    (kept,) = (tmp_path / "quarantine" / "agent-1").iterdir()
+    assert kept.read_bytes() == data[int(kept.name.rpartition(".")[2]) :]
     assert ship_all(spool, receiver) == 0
 
 

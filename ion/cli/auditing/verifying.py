@@ -51,6 +51,8 @@ def command(*, against: tuple[Path, ...], repository: Path | None, event_log: bo
         if audit.ok:
             told = f"{audit.entries} entries, all as recorded and signed; {audit.checkpoints} checkpoints hold"
             out.print(f"✓ {told}", style="green")
+        if audit.removed:
+            out.print(f"  {audit.removed} facts have lost their bodies by retention, each with a receipt")
         out.print(f"  head {audit.head}")
         out.print(f"  root {audit.root}")
     if not audit.ok:

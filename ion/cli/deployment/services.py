@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _STORAGE = '".ion/dagster'
 """How dagster.yaml names its folder; under `ion up` it is the absolute one of the home."""
+_STORAGE_URL = "ION_DAGSTER_STORAGE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Plan:
         """Return the services in start order, and write the configuration they read.
 
         Raises:
-            IonError: ``no-project``, ``bad-workspace``.
+            IonError: ``no-project``, ``bad-workspace``, ``bad-dagster-storage``.
         """
         locations, workspace = self._workspace()
         self._configure_dagster()
@@ -199,7 +200,28 @@ class Plan:
             )
         folder.mkdir(parents=True, exist_ok=True)
         text = source.read_text("utf-8").replace(_STORAGE, f'"{folder}')
-        (folder / "dagster.yaml").write_text(text, "utf-8")
+        (folder / "dagster.yaml").write_text(_with_storage(text), "utf-8")
+
+
+def _with_storage(text: str) -> str:
+    """Return dagster.yaml with the storage that the environment names; as it is where none is named.
+
+    The address stays in the environment: it may hold a password.
+
+    Raises:
+        IonError: ``bad-dagster-storage``.
+    """
+    url = os.environ.get(_STORAGE_URL, "")
+    if not url:
+        return text
+    if not url.startswith("postgresql+psycopg2://"):
+        hint = f"{_STORAGE_URL}=postgresql+psycopg2://user@host/database; see docs/how-to/postgresql.md"
+        raise IonError("bad-dagster-storage", f"{_STORAGE_URL} does not name psycopg2 and a database", hint)
+    import yaml
+
+    settings = yaml.safe_load(text)
+    settings["storage"] = {"postgres": {"postgres_url": {"env": _STORAGE_URL}}}
+    return json.dumps(settings, indent=1)  # JSON is YAML
 
 
 def _listens(path: Path) -> bool:
