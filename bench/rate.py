@@ -22,6 +22,7 @@ from bench.sampling import PairedDifference
 from bench.scene import say, temporary_home
 from ion.agent import Histogram, open_client, ship_all
 from ion.facts import GapNoted, SignaturesRecorded
+from ion.store import open_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,8 +156,6 @@ def _window(scorer: Scorer, watch: Watch | None, seconds: int) -> float:
 
 def _shipping(home: Home) -> float:
     """Return the CPU seconds that it takes to ship everything; what the windows told must be there."""
-    from ion.store import open_store
-
     store = open_store(home.store_url)
     before = time.process_time()
     shipped = ship_all(home.spool, store)
