@@ -14,6 +14,8 @@ from bench.scene import PROJECT, say
 
 BESIDE = {
     "footprint": "bench.footprint",
+    "ingest": "bench.ingest",
+    "lookup": "bench.lookup",
     "paper-day": "bench.paper_day",
     "peers": "bench.peers",
     "rate": "bench.rate",
