@@ -190,5 +190,20 @@ class Standalone:
             os.close(self._lock)
 
 
+def is_shipping(home: Home) -> bool:
+    """Tell whether an agent ships this spool now."""
+    try:
+        handle = open_within(home.spool, _LOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _next_wait(wait: float) -> float:
     return min(max(_FIRST_WAIT_SECONDS, 2 * wait), _LONGEST_WAIT_SECONDS)
