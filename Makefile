@@ -13,7 +13,7 @@ LOCK = cd requirements && $(subst requirements/,,$(UV)) pip compile --quiet --un
 REPORTS := build/reports
 PROJECT := pyproject.toml hatch_build.py
 
-.PHONY: help setup demo test lint types contracts test-core test-project test-engines torture bench mutants lock clean
+.PHONY: help setup demo test lint types contracts test-core test-project test-engines test-tensorflow torture bench mutants lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -44,6 +44,9 @@ test-project: setup ## all tests that need no engine
 test-engines: setup ## real Spark, Flink, MLflow, PostgreSQL, Chromium; one at a time
 	.venv/bin/python -m pytest -m "integration and not torture" --junitxml=$(REPORTS)/engines.xml $(ARGS)
 
+test-tensorflow: .venv-tensorflow/.ready ## what Keras tells, in an environment of 1.4 GB of its own; not part of `make test`
+	.venv-tensorflow/bin/python -m pytest tests/tensorflow --junitxml=$(REPORTS)/tensorflow.xml $(ARGS)
+
 torture: setup ## the long forms of tests that `make test` runs in short
 	.venv/bin/python -m pytest -m torture --timeout 7200 --junitxml=$(REPORTS)/torture.xml $(ARGS)
 
@@ -53,8 +56,7 @@ bench: setup .venv-bench/.ready ## measure propagation, overhead and cost, besid
 mutants: .venv-mutants/.ready ## plant bugs in evidence, ledger and gate; 90 % must be noticed (docs/mutants.md)
 	rm -rf mutants
 	.venv-mutants/bin/mutmut run $(ARGS)
-	.venv-mutants/bin/mutmut export-cicd-stats
-	.venv-mutants/bin/python tests/mutants.py mutants/mutmut-cicd-stats.json
+	.venv-mutants/bin/python tests/mutants.py mutants
 
 lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes newer versions
 	$(LOCK) uv.in -o uv.txt
@@ -64,9 +66,10 @@ lock: .uv/.ready ## write requirements/*.txt again from *.in; UPGRADE=1 takes ne
 	$(LOCK) flink.in -o flink.txt
 	$(LOCK) -c core.txt mutants.in -o mutants.txt
 	$(LOCK) bench.in -o bench.txt
+	$(LOCK) -c core.txt tensorflow.in -o tensorflow.txt
 
 clean: ## remove the environments and what tools left; .ion/ stays
-	rm -rf .uv .venv .venv-bench .venv-core .venv-flink .venv-mutants mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .uv .venv .venv-bench .venv-core .venv-flink .venv-mutants .venv-tensorflow mutants build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # --- environments: a `.ready` file is newer than everything its environment was made from
 .uv/.ready: requirements/uv.txt
@@ -81,6 +84,7 @@ clean: ## remove the environments and what tools left; .ion/ stays
 .venv-core/.ready: requirements/core.txt $(PROJECT) | .uv/.ready
 .venv-flink/.ready: requirements/flink.txt $(PROJECT) | .uv/.ready
 .venv-mutants/.ready: requirements/mutants.txt $(PROJECT) | .uv/.ready
+.venv-tensorflow/.ready: requirements/tensorflow.txt $(PROJECT) | .uv/.ready
 
 # The peers alone, without ion.
 .venv-bench/.ready: requirements/bench.txt | .uv/.ready

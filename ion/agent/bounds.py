@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ion.agent.files import open_within, sync_folder
@@ -15,6 +14,7 @@ from ion.errors import IonError
 from ion.facts import AlertRaised
 from ion.ids import observed_id
 from ion.records import read_record
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

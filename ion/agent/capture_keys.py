@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ion.agent.files import open_within
+from ion.agent.files import open_within, sync_folder
 from ion.errors import IonError
 from ion.evidence.captures import CaptureKey
 from ion.ids import new_id
@@ -63,6 +63,7 @@ class KeyDrop:
             try:
                 written = os.write(handle, lines.encode())
                 os.fsync(handle)
+                sync_folder(path.parent)
             finally:
                 os.close(handle)
         except OSError as error:

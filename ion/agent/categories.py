@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

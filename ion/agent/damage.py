@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ion.agent.files import sync_folder
@@ -13,6 +12,7 @@ from ion.clock import Clock
 from ion.facts import AlertRaised, GapNoted
 from ion.ids import new_id, observed_id
 from ion.records import write_record
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

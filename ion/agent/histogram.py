@@ -43,8 +43,8 @@ class Histogram:
         if on_grid is not None:
             return cls(tuple(map(float, bounds)), tuple(on_grid))
         found = np.bincount(np.searchsorted(bounds, data, side="right"), minlength=len(bounds) + 1).tolist()
-        last = int((data == bounds[-1]).sum())
         below, *counts, above = found
+        last = int((data == bounds[-1]).sum())  # it belongs to the last bin
         counts[-1] += last
         return cls(tuple(bounds.tolist()), tuple(counts), below, above - last)
 

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ion.agent.body import SPOOL_TYPE, frames_of
 from ion.errors import IonError
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

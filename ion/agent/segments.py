@@ -6,11 +6,11 @@ import fcntl
 import json
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ion.agent.files import open_within
 from ion.agent.frames import FIRST_LINK, SEGMENT_HEAD, Frame, SegmentHead, is_torn, next_frame, read_frame
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -46,6 +46,8 @@ COMMANDS = (
     "store",
     "intake",
     "web",
+    "agent",
+    "agents",
     "server",
     "tokens",
     "bring",

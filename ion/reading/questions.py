@@ -15,6 +15,7 @@ from ion.reading.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ion.agent.remote_store import RemoteStore
     from ion.reading.selection import Where
     from ion.records import Recorded
     from ion.store import GovernanceStore
@@ -189,7 +190,7 @@ def gaps(
         return _facts_answer(GapNoted, [found[position] for position in sorted(found)], asked.gaps(())).as_(as_)
 
 
-def _serving(store: GovernanceStore, model: str) -> list[str]:
+def _serving(store: GovernanceStore | RemoteStore, model: str) -> list[str]:
     nodes = sorted({record.fact.node for record in store.find(Promoted, model)})
     now = [store.current(node) for node in nodes]
     return [current.node for current in now if current.model == model and not current.halted]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar
 
 from ion.errors import IonError
 from ion.facts import EpochOpened, Fact, IonDefined, ModelRecorded, NodeRunStarted
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.records import Recorded

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from ion.store import schema
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +73,13 @@ class FactIndex:
         query = select(schema.agent.c.seq).where(schema.agent.c.agent == agent)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar()
+
+    def subjects(self, kind: str, prefix: str) -> list[str]:
+        """Return what facts of a kind speak of, where that begins with ``prefix``, in order."""
+        subject = schema.mention.c.subject
+        within = (subject.startswith(prefix, autoescape=True), schema.mention.c.kind == kind)
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(subject).where(*within).distinct().order_by(subject)).scalars())
 
     def agents(self, after: str = "", limit: int = 100) -> list[tuple[str, int, int]]:
         """Return agents by name, each with its highest acknowledged number and when that was (µs)."""

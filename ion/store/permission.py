@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from ion.facts import (
     PredictionReplayed,
     TokenRevoked,
 )
+from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from ion.facts import EventRecorded, GapNoted, NodeRunEnded, ParamRecorded
 from ion.home import Home
 from ion.ids import observed_id
 from ion.points import Points
+from ion.values import dataclass
 from resources.mlflow.server import SOON, client, reaching
 
 if TYPE_CHECKING:

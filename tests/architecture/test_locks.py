@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCKS = ("core", "flink", "main", "mutants", "test", "uv")
+LOCKS = ("core", "flink", "main", "mutants", "tensorflow", "test", "uv")
 LINE = re.compile(
     r"""(?: [a-z0-9][a-z0-9._-]*(?:\[[a-z0-9,-]+\])? == [\w.+!]+ (?:\ ;\ [^\\]+?)? \ \\   # a pinned requirement
       | \ {4}--hash=sha256:[0-9a-f]{64} (?:\ \\)?                                # one of its hashes
@@ -43,10 +43,13 @@ def test_a_lock_pins_what_its_source_names(checkout: Path, lock: str) -> None:
 def test_each_environment_has_the_dependencies_of_ion(checkout: Path) -> None:
     project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     core = names("\n".join(project["dependencies"]))
-    extras = names("\n".join(line for extra in project["optional-dependencies"].values() for line in extra))
+    optional = dict(project["optional-dependencies"])
+    tensorflow = names("\n".join(optional.pop("tensorflow")))  # has an environment of its own
+    extras = names("\n".join(line for extra in optional.values() for line in extra))
     locked = {lock: names((checkout / "requirements" / f"{lock}.txt").read_text()) for lock in LOCKS}
     assert core <= locked["core"]
     assert core <= locked["flink"]
+    assert core | tensorflow <= locked["tensorflow"]
     assert core | (extras - {"dagster-ion"}) <= locked["main"]
     assert not {"dagster", "sqlalchemy", "pandas"} & locked["core"]
 

@@ -182,6 +182,27 @@ def test_a_capture_block_is_as_specified() -> None:
     assert (opened, offset) == ([[b"a", b"c"], [b"b"]], len(block))
 
 
+def test_a_packed_capture_block_is_as_specified() -> None:
+    """Take a block of columns apart by the specification alone."""
+    import numpy as np
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from ion.serving.capture import seal_columns
+    from ion.serving.keyring import CaptureKey
+
+    key = CaptureKey("one", bytes(range(32)))
+    block = seal_columns(b"-1.5,2e+3\n0.25,7", np.array([0.25, 1e-7]), key, b"place")
+    assert block[:8] == b"IONCAP3\n"
+    size, rows, sections = struct.unpack("<3I", block[8:20])
+    assert (rows, sections) == (2, 1)
+    header, nonce = block[: 12 + size], block[20 + 4 : 20 + 16]
+    bound = hashlib.sha256(header).digest() + b"place"
+    plain = AESGCM(key.secret).decrypt(nonce, block[len(header) :], bound)
+    assert struct.unpack("<2d", plain[:16]) == (0.25, 1e-7)
+    text = "".join("0123456789.,-+e\n"[half] for byte in plain[16:] for half in divmod(byte, 16))
+    assert text == "-1.5,2e+3\n0.25,7"
+
+
 def test_a_person_is_tagged_as_specified(docs: Path) -> None:
     from ion.serving.subject import SubjectTags
 

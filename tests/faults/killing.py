@@ -48,7 +48,7 @@ def _random(home: Home, seed: int, kills: int) -> dict[str, object]:
     acknowledged: list[str] = []
     killed = number = 0
     while killed < kills:
-        wait = chance.random() * 0.03
+        wait = chance.random() * chance.choice((0.03, 0.2))
         if chance.random() < 0.6:
             read, write = os.pipe()
             child = _forked(lambda handle=write, first=number: _tell(home, handle, first, 500))

@@ -46,7 +46,7 @@ def test_a_search_over_a_pipeline_tells_every_step_and_every_setting(
         [("numbers", StandardScaler(), ["age", "days"]), ("wards", OneHotEncoder(), ["ward"])], remainder="drop"
     )
     pipeline = Pipeline([("columns", columns), ("nothing", "passthrough"), ("model", LogisticRegression(max_iter=200))])
-    search = GridSearchCV(pipeline, {"model__C": [0.01, 1.0]}, cv=3, scoring=["accuracy", "roc_auc"], refit="accuracy")
+    search = GridSearchCV(pipeline, {"model__C": [1e-7, 1.0]}, cv=3, scoring=["accuracy", "roc_auc"], refit="accuracy")
     search.fit(*rows)
     found = extract(search)
     assert [(each.name, each.kind) for each in found.components] == [
@@ -68,9 +68,10 @@ def test_a_search_over_a_pipeline_tells_every_step_and_every_setting(
     assert of["model"].params["C"] == search.best_params_["model__C"]
     assert of["model"].iterations == search.best_estimator_[-1].n_iter_[0]
     assert of["grid_search_cv"].metrics == {"best_score": search.best_score_}
-    assert [trial.params for trial in found.trials] == [{"model__C": 0.01}, {"model__C": 1.0}]
+    assert [trial.params for trial in found.trials] == [{"model__C": 1e-7}, {"model__C": 1.0}]
     assert [trial.metrics["accuracy"] for trial in found.trials] == search.cv_results_["mean_test_accuracy"].tolist()
     assert set(found.trials[0].metrics) == {"accuracy", "accuracy_std", "roc_auc", "roc_auc_std"}
+    assert search.best_index_ == 1
     assert found.selected.params == search.best_params_
 
     receiver = MemoryReceiver()

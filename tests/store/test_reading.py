@@ -50,6 +50,8 @@ def test_a_running_pipeline_reads_what_it_and_others_told() -> None:
         told.event("opened", bottle=3)
     with ion.node_run("wines/growers") as run:
         run.event("picked", rows=7, by="Ann")
+        run.stat("rows", 7)  # in memory for up to a second
+        assert ion.stats("rows", run=run.id)["value"].tolist() == [7.0]
         frame = ion.events(ion="wines")
         assert list(frame["name"]) == ["opened", "picked"]
         assert list(frame["node"]) == ["wines/taste", "wines/growers"]
