@@ -13,6 +13,7 @@ from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
 BESIDE = {
+    "captured": "bench.captured",
     "footprint": "bench.footprint",
     "ingest": "bench.ingest",
     "lookup": "bench.lookup",
