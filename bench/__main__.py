@@ -13,7 +13,10 @@ from bench.figures import Figure, table
 from bench.scene import PROJECT, say
 
 BESIDE = {
+    "captured": "bench.captured",
     "footprint": "bench.footprint",
+    "ingest": "bench.ingest",
+    "lookup": "bench.lookup",
     "paper-day": "bench.paper_day",
     "peers": "bench.peers",
     "rate": "bench.rate",

@@ -14,6 +14,7 @@ import random
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ def json_logging(folder: Path) -> tuple[list[float], int]:
 
 def sqlite_rows(folder: Path) -> tuple[list[float], int]:
     """A row for each statistic, 10,000 a transaction, durable as ion's store is: WAL and full synchronisation."""
-    with sqlite3.connect(folder / "peer.db") as database:
+    with closing(sqlite3.connect(folder / "peer.db")) as database:
         database.execute("pragma journal_mode=wal")
         database.execute("pragma synchronous=full")
         database.execute("create table point (series text, us integer, value real)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+from ion.dagster.agents import agents_spec
 from ion.dagster.checkpoints import checkpoint_spec
+from sensors.agents import agents
 from sensors.checkpoint import checkpoint
 from sensors.compaction import compaction
 from sensors.deployment import deployment
@@ -16,7 +18,17 @@ from sensors.promotion import promotion
 from sensors.review import review
 
 defs = dg.Definitions(
-    assets=[checkpoint_spec],
+    assets=[agents_spec, checkpoint_spec],
     jobs=[review],
-    sensors=[promotion, deployment, observation, checkpoint, compaction, mlflow_mirror, mlflow_watch, notification],
+    sensors=[
+        promotion,
+        deployment,
+        observation,
+        agents,
+        checkpoint,
+        compaction,
+        mlflow_mirror,
+        mlflow_watch,
+        notification,
+    ],
 )

@@ -97,6 +97,10 @@ class Standalone:
         os.pwrite(self._lock, made.encode(), 0)
         return made
 
+    def tell(self, fact: Fact) -> str:
+        """Tell a fact as this agent; raises as `Client.emit`."""
+        return self._client.emit(fact)
+
     def stop(self) -> None:
         """Let `run` end soon; safe in a signal handler."""
         self._stopping.set()
@@ -184,6 +188,21 @@ class Standalone:
             return self._ship()
         finally:
             os.close(self._lock)
+
+
+def is_shipping(home: Home) -> bool:
+    """Tell whether an agent ships this spool now."""
+    try:
+        handle = open_within(home.spool, _LOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _next_wait(wait: float) -> float:

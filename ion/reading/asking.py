@@ -1,4 +1,7 @@
-"""Asking the store of this home: after carrying over what waits in its spools, and with the holes of the answer."""
+"""Asking the store of this home: after carrying over what waits in its spools, and with the holes of the answer.
+
+Where this process reports to a server, the server is asked.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
+from ion.agent.hands import ship_home
 from ion.agent.opening import ship_shared
+from ion.agent.remote import RemoteReceiver
 from ion.agent.remote_store import RemoteStore
 from ion.errors import IonError
 from ion.facts import Fact, GapNoted, NodeRunStarted
@@ -16,6 +21,7 @@ from ion.values import dataclass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ion.agent.shipping import Receiver
     from ion.records import Recorded
     from ion.store import GovernanceStore
 
@@ -57,37 +63,39 @@ class Asked:
 
 @contextmanager
 def asking() -> Iterator[Asked]:
-    """Open the existing store, or the server that this process reports to, after telling it what waits here.
+    """Open the existing store, or the server's, after carrying into it what this process and ended agents told.
 
     Raises:
-        IonError: ``no-home``, ``store-elsewhere``, ``extra-missing``, and as `ion.store.open_store` or `RemoteStore`.
+        IonError: ``no-home``, ``store-elsewhere``, ``extra-missing``, and as `ion.store.open_store` or
+            `ion.agent.remote.RemoteReceiver`.
     """
     home = Home.find()
     waiting = ship_shared(home)
-    if home.server_url:
-        server = RemoteStore.of(home.server_url)
+    store, receiver = _elsewhere(home) if home.server_url else _here(home)
+    try:
         try:
-            yield Asked(server, waiting)
-        finally:
-            server.close()
-        return
+            ship_home(home, receiver)
+        except Exception as error:  # noqa: BLE001 - the question can still be answered from what is there
+            waiting = waiting or f"facts wait in the spool ({type(error).__name__})"
+        yield Asked(store, waiting)
+    finally:
+        store.close()
+
+
+def _here(home: Home) -> tuple[GovernanceStore, Receiver]:
     try:
         from ion.store import open_store
     except ImportError as error:
         raise IonError(
             "extra-missing", "asking the store needs SQLAlchemy", "pip install 'dagster-ion[store]'"
         ) from error
-    from ion.agent.hands import ship_home
-
     own = home.root / "store.db"
     if home.store_url == f"sqlite:///{own}" and not own.exists():
         raise IonError("no-home", f"there is no governance store in {home.root}", "set ION_HOME to where the state is")
     store = open_store(home.store_url)
-    try:
-        try:
-            ship_home(home, store)
-        except Exception as error:  # noqa: BLE001 - the question can still be answered from what is there
-            waiting = waiting or f"facts wait in the spool ({type(error).__name__})"
-        yield Asked(store, waiting)
-    finally:
-        store.close()
+    return store, store
+
+
+def _elsewhere(home: Home) -> tuple[RemoteStore, Receiver]:
+    receiver = RemoteReceiver.of(home.server_url)
+    return RemoteStore(receiver), receiver

@@ -85,6 +85,19 @@ def test_it_keeps_what_stands_until_it_is_stopped(scene: Scene, there: Elsewhere
         process.wait()
 
 
+def test_the_agent_of_a_host_brings_what_its_nodes_serve_with(scene: Scene, there: Elsewhere) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "ion.cli", "agent", "--node", NODE], env=os.environ)
+    try:
+        wait_for(there, scene)
+        scene.halt(serial=2)
+        wait_for(there, scene)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def wait_for(there: Elsewhere, scene: Scene) -> None:
     give_up = time.monotonic() + 120
     while not (there.pointer.exists() and there.pointer.read_bytes() == scene.pointer.read_bytes()):

@@ -69,3 +69,14 @@ def test_cpu_time_of_a_group_counts_this_process() -> None:
     while time.process_time() - own < 0.2:
         pass
     assert group_cpu_s(os.getpgrp()) - before > 0.15
+
+
+def test_a_figure_that_should_be_large_is_missed_below_its_target(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("slow", 4.0, "M/s", 1, least=5.0)
+    tell("fast", 6.0, "M/s", 1, least=5.0)
+    slow, fast = (Figure.parse(line) for line in capsys.readouterr().out.splitlines())
+    assert slow is not None
+    assert fast is not None
+    assert (slow.reached, fast.reached) == (False, True)
+    assert ">= 5" in table([slow])
+    assert "<= 5" not in table([slow])

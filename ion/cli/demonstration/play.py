@@ -119,6 +119,10 @@ class Play:
         seen = f"recorded {again['recorded']}, replayed {again['replayed']}"
         same = again["verdict"] == "identical"
         self.claims.holds("replay: computed again from the record, it is identical", seen, when=same)
+        agents = ion("agents", allowed=(0, 1))["agents"]
+        alive = [agent for agent in agents if agent["state"] == "alive"]
+        carried = ", ".join(f"{agent['name']}, {agent['lag_seconds']:.0f} s behind" for agent in alive)
+        self.claims.holds("the agent that ships for all programs of this host is at work", carried, when=bool(alive))
         audit = ion("audit", "verify", allowed=(0, 1))
         shown = f"{audit['entries']} facts" if audit["ok"] else audit["problems"]
         self.claims.holds("verify: the whole history holds together", shown, when=bool(audit["ok"]))

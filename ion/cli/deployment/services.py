@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ion.agent.standalone import is_shipping
 from ion.cli.deployment.processes import MARKER
 from ion.errors import IonError
 from ion.evidence.shared_secret import MLFLOW_STORAGE, shared_secret
@@ -95,6 +96,7 @@ class Plan:
             *locations,
             Service("webserver", serve, lambda: _locations_loaded(self.url), wave=1),
             Service("daemon", daemon, lambda: _daemon_healthy(self.url), wave=1),
+            Service("agent", (sys.executable, "-m", "ion.cli", "agent"), lambda: is_shipping(self.home), wave=1),
         ]
         return services if self.mlflow_port is None else [*services, self._mlflow(self.mlflow_port)]
 
