@@ -325,6 +325,55 @@ def test_a_removed_input_or_output_file_becomes_a_gap_not_a_failure(tmp_path: Pa
     scene.store.close()
 
 
+@pytest.mark.parametrize("damage", ["", "epo", "\n", "x,y"])
+def test_files_of_one_look_are_told_one_by_one_and_a_damaged_one_hides_nothing(tmp_path: Path, damage: str) -> None:
+    scene = Scene(tmp_path)
+    settings = JobSettings(str(scene.home.root), NODE, window_s=0.001)
+    model = scene.artifacts.put_model({"model.json": linear_model(1)}).digest
+    inputs = scene.feed(9)
+    folder = scene.folders.predictions / "2026-01-01--00"
+    folder.mkdir()
+    for number in range(3):  # the sequence goes on from file to file
+        rows = (row(seq, file=inputs, line=seq + 1, model=model) for seq in range(3 * number, 3 * number + 3))
+        path = folder / f"predictions-1-{number}.csv"
+        path.write_text("".join(rows) + (damage if number == 1 else ""))
+        os.utime(path, (number, number))
+    journal = Journal(scene.folders.journal)
+    journal.epoch_opened(EpochEntry(EPOCH, "run", model, 0))
+    client = open_client(scene.home, name="flink", ship=False)
+    facts = WindowFacts(client, ArtifactStore(scene.home.artifacts), scene.folders.bins)
+    files = CommittedFiles(settings, "run", client, journal, RowKeys(settings, client), facts)
+    flush, failures = client.flush, [IonError("spool-unusable", "no space")]
+
+    def fails_once() -> None:
+        if failures:
+            raise failures.pop()
+        flush()
+
+    client.flush = fails_once  # type: ignore[method-assign]
+    with pytest.raises(IonError, match="no space"):
+        files.tell_new(last=True)
+    assert files.tell_new(last=True) == 3
+    client.flush = flush  # type: ignore[method-assign]
+    client.close()
+    journal.close()
+    told = [0, 2] if damage else [0, 1, 2]
+    committed = sorted(scene.facts(PredictionsCommitted), key=lambda fact: fact.first)
+    assert [(fact.first, fact.last, fact.file[-5]) for fact in committed] == [
+        (3 * number, 3 * number + 2, str(number)) for number in told
+    ]
+    assert [fact.sources for fact in committed] == [
+        [{"file": inputs, "first": 3 * number + 1, "last": 3 * number + 3, "rows": 3}] for number in told
+    ]
+    assert sorted((fact.first, fact.rows) for fact in scene.facts(InputsCaptured)) == [(3 * n, 3) for n in told]
+    assert [fact.what for fact in scene.facts(GapNoted)] == (["output rows"] if damage else [])
+    (statistics,) = scene.facts(StatisticsRecorded)
+    points = {name: scene.store.points("run", name) for name in ("predictions", "mean_score")}
+    assert statistics.epoch == EPOCH
+    assert points["predictions"].values.tolist() == [3.0 * len(told)]  # counted once, though told twice
+    scene.store.close()
+
+
 @dataclass
 class Telling:
     """A job's reading of committed files, without the engine; its rows begin with a patient."""
