@@ -700,9 +700,9 @@ class RetentionApplied(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsCompacted(Fact):
-    """The stored points of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
+    """Stored points of a series of a node run were packed together: ``rows`` became ``sealed``, every point as it was.
 
-    ``digest`` is that of the sealed rows' digests, in the order of series, epoch and first leaf.
+    ``digest`` is that of the sealed rows' digests, in the order of their times.
     """
 
     SUBJECTS = ("run",)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 from ion.clock import rfc3339
 from ion.errors import IonError
 from ion.evidence.artifacts import ArtifactStore
-from ion.facts import AlertRaised, Fact, GapNoted
+from ion.facts import AlertRaised, Fact, GapNoted, InputsCaptured
 from ion.graph.signed import people_of, trusted
 from ion.values import dataclass
 
 if TYPE_CHECKING:
     from ion.home import Home
+    from ion.ids import PredictionId
     from ion.records import Recorded
     from ion.store import GovernanceStore
 
@@ -55,6 +56,16 @@ class Inquiry:
             found = self.store.find(kind, subject)
         except IonError as error:
             self.hole(kind.__name__, subject, error.message)
+            return []
+        self._scopes.update(record.agent for record in found)
+        return found
+
+    def captured(self, prediction: PredictionId) -> list[Recorded[InputsCaptured]]:
+        """Return the facts that captured a prediction's input, as `find` does."""
+        try:
+            found = self.store.index.captured(prediction)
+        except IonError as error:
+            self.hole(InputsCaptured.__name__, prediction.epoch, error.message)
             return []
         self._scopes.update(record.agent for record in found)
         return found

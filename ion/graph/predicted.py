@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ion.clock import rfc3339
-from ion.facts import EpochOpened, InputsCaptured, PredictionsCommitted
+from ion.facts import EpochOpened, PredictionsCommitted
 from ion.graph.timeline import checked_ion
 from ion.ids import PredictionId
 from ion.values import dataclass
@@ -54,8 +54,7 @@ def predictions(store: GovernanceStore, ion: str, limit: int) -> list[Prediction
     found: list[PredictionEntry] = []
     for us, _, epoch, committed in ranges:
         if epoch.epoch not in captured:
-            blocks = store.find(InputsCaptured, epoch.epoch)
-            captured[epoch.epoch] = [(block.fact.first, block.fact.last) for block in blocks]
+            captured[epoch.epoch] = store.index.captured_ranges(epoch.epoch)
         for sequence in range(committed.last, committed.first - 1, -1):
             if len(found) >= limit:
                 return found

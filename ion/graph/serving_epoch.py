@@ -65,7 +65,7 @@ def serving_of(inquiry: Inquiry, prediction: PredictionId) -> Serving:
     epoch = prediction.epoch
     opened = inquiry.find(EpochOpened, epoch)
     committed = _committed(inquiry, prediction)
-    captured = [r for r in inquiry.find(InputsCaptured, epoch) if r.fact.first <= prediction.seq <= r.fact.last]
+    captured = inquiry.captured(prediction)
     if committed is None and not captured and not _told_missing(inquiry, prediction):
         raise _unknown(prediction, opened[0].fact if opened else None)
     inquiry.concerns(epoch, str(prediction))

@@ -79,11 +79,7 @@ def replay(store: GovernanceStore, home: Home, prediction: PredictionId, client:
 
 def _replay(store: GovernanceStore, home: Home, prediction: PredictionId) -> Replayed:
     opened = store.find(EpochOpened, prediction.epoch)
-    captured = [
-        record
-        for record in store.find(InputsCaptured, prediction.epoch)
-        if record.fact.first <= prediction.seq <= record.fact.last
-    ]
+    captured = store.index.captured(prediction)
     if not captured and store.prediction_position(prediction) is None:
         hint = "`ion predictions ION` lists some"
         raise IonError("unknown-prediction", f"no fact knows the prediction {prediction}", hint)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ion.errors import IonError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 ALPHABET = b"0123456789.,-+e\n"
@@ -41,6 +40,8 @@ def unpack(packed: bytes, rows: int) -> list[bytes]:
     Raises:
         IonError: ``bad-capture`` when it does not hold so many rows.
     """
+    import numpy as np
+
     scores = np.frombuffer(packed[: 8 * rows], "<f8")
     lines = binascii.hexlify(packed[8 * rows :]).translate(_FROM_DIGITS).split(b"\n")
     if len(lines) == rows + 1 and not lines[-1]:  # an odd number of characters was filled up

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import select
 
+from ion.facts import Fact, InputsCaptured
 from ion.store import schema
+from ion.store.reading import recorded
 from ion.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Select
+
+    from ion.ids import PredictionId
+    from ion.records import Recorded
+
+F = TypeVar("F", bound=Fact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,27 @@ class FactIndex:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def captured(self, prediction: PredictionId) -> list[Recorded[InputsCaptured]]:
+        """Return the facts in whose blocks the input of a prediction stands, in store order."""
+        table = schema.captured_range
+        within = (table.c.first <= prediction.seq) & (table.c.last >= prediction.seq)
+        query = select(table.c.position).where(table.c.epoch == prediction.epoch, within)
+        return self._recorded(InputsCaptured, query)
+
+    def captured_ranges(self, epoch: str) -> list[tuple[int, int]]:
+        """Return ``(first, last)`` of the captured predictions of an epoch."""
+        table = schema.captured_range
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(table.c.first, table.c.last).where(table.c.epoch == epoch))
+            return [(row.first, row.last) for row in rows]
+
+    def _recorded(self, kind: type[F], positions: Select[tuple[int]]) -> list[Recorded[F]]:
+        fact = schema.fact
+        query = select(fact.c.position, fact.c.id, fact.c.agent, fact.c.us, fact.c.raw)
+        query = query.where(fact.c.position.in_(positions), fact.c.kind == kind.__name__).order_by(fact.c.position)
+        with self._engine.connect() as connection:
+            return [recorded(row) for row in connection.execute(query).mappings()]
 
     def search(self, search: Search) -> list[Listed]:
         """Return at most ``search.limit`` facts in store order, each fact id once."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import and_, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 
 from ion.errors import IonError
 from ion.facts import StatisticsCompacted, StatisticsRecorded
@@ -134,20 +133,15 @@ def rows_by_run(connection: Connection) -> Iterator[tuple[str, list[Row[tuple[ob
         yield run, list(connection.execute(select(_TABLE).where(_TABLE.c.run == run)))
 
 
-def loose_runs(connection: Connection) -> list[str]:
-    """Return the runs that have rows to pack."""
-    table = _TABLE
-    query = (
-        select(table.c.run)
-        .where(table.c.n < SEALED_POINTS)
-        .group_by(table.c.run, table.c.series, table.c.epoch)
-        .having(func.count() > 1)
-    )
-    return sorted(set(connection.execute(query).scalars()))
+def loose(connection: Connection) -> list[tuple[str, str, str]]:
+    """Return (run, series, epoch) of what has rows to pack."""
+    key = (_TABLE.c.run, _TABLE.c.series, _TABLE.c.epoch)
+    query = select(*key).where(_TABLE.c.n < SEALED_POINTS).group_by(*key).having(func.count() > 1).order_by(*key)
+    return [(run, series, epoch) for run, series, epoch in connection.execute(query)]
 
 
-def compact(connection: Connection, run: str) -> StatisticsCompacted | None:
-    """Pack loose rows of a run together; returns the fact that says so, None when there is nothing to gain.
+def compact(connection: Connection, run: str, series: str, epoch: str) -> StatisticsCompacted | None:
+    """Pack loose rows of a series together; returns the fact that says so, None when there is nothing to gain.
 
     Every point stays as it is, and which leaf told it. At most some thousand rows at a time.
 
@@ -155,30 +149,24 @@ def compact(connection: Connection, run: str) -> StatisticsCompacted | None:
         IonError: ``points-differ``: rows that were altered are not packed.
     """
     table = _TABLE
-    query = (
-        select(table)
-        .where(table.c.run == run, table.c.n < SEALED_POINTS)
-        .order_by(table.c.series, table.c.epoch, table.c.position)
-        .limit(_ROWS_AT_ONCE)
-    )
-    replaced: list[Row[tuple[object, ...]]] = []
-    sealed: list[dict[str, object]] = []
-    for _, together in groupby(connection.execute(query).all(), key=lambda row: (row.series, row.epoch)):
-        for part in _portions(list(together)):
-            replaced += part
-            sealed.append(_packed(part))
-    if not sealed:
+    chosen = (table.c.run == run) & (table.c.series == series) & (table.c.epoch == epoch)
+    # In the order of the key, so that the database need not sort what may be many rows.
+    query = select(table).where(chosen, table.c.n < SEALED_POINTS)
+    query = query.order_by(table.c.last, table.c.first, table.c.position).limit(_ROWS_AT_ONCE)
+    parts = list(_portions(connection.execute(query).all()))
+    if not parts:
         return None
-    for row in replaced:
-        connection.execute(
-            delete(table).where(and_(*(column == getattr(row, column.name) for column in table.primary_key)))
-        )
+    sealed = [_packed(part) for part in parts]
+    rows = [row for part in parts for row in part]
+    gone = [{"b_last": row.last, "b_first": row.first, "b_position": row.position} for row in rows]
+    same = [getattr(table.c, name) == bindparam(f"b_{name}") for name in ("last", "first", "position")]
+    connection.execute(delete(table).where(chosen, *same), gone)
     connection.execute(insert(table), sealed)
     return StatisticsCompacted(
         run=run,
-        rows=len(replaced),
+        rows=len(rows),
         sealed=len(sealed),
-        points=sum(row.n for row in replaced),
+        points=sum(row.n for row in rows),
         digest=leaf_digest(bytes(row["digest"]) for row in sealed),  # type: ignore[call-overload]
     )
 
@@ -186,11 +174,13 @@ def compact(connection: Connection, run: str) -> StatisticsCompacted | None:
 def _portions(rows: Sequence[Row[tuple[object, ...]]]) -> Iterator[list[Row[tuple[object, ...]]]]:
     """Yield what becomes one row each: more than one row, and about as many points as a sealed one has."""
     part: list[Row[tuple[object, ...]]] = []
+    count = 0
     for row in rows:
         part.append(row)
-        if sum(other.n for other in part) >= SEALED_POINTS:
+        count += row.n
+        if count >= SEALED_POINTS:
             yield part
-            part = []
+            part, count = [], 0
     if len(part) > 1:
         yield part
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ion.facts import (
     DecisionMade,
     Fact,
+    InputsCaptured,
     ModelRecorded,
     ModelRevoked,
     NodeHalted,
@@ -38,12 +39,8 @@ def fold(connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
 
 
 def _fold_one(connection: Connection, position: int, fact: Fact) -> None:
-    if isinstance(fact, PredictionsCommitted):
-        table = schema.prediction_range
-        taken = (table.c.epoch == fact.epoch) & (table.c.first == fact.first)
-        if connection.execute(select(table.c.position).where(taken)).first() is None:
-            row = {"epoch": fact.epoch, "first": fact.first, "last": fact.last}
-            connection.execute(insert(table).values(**row, position=position))
+    if isinstance(fact, PredictionsCommitted | InputsCaptured):
+        _add_range(connection, position, fact)
     elif isinstance(fact, ModelRecorded):
         table = schema.candidate
         known = connection.execute(
@@ -65,6 +62,17 @@ def _fold_one(connection: Connection, position: int, fact: Fact) -> None:
             _set_current(connection, fact, halted=True)
         else:  # what serves goes on under its own cause; only the serial is used up
             _set_serial(connection, fact)
+
+
+def _add_range(connection: Connection, position: int, fact: PredictionsCommitted | InputsCaptured) -> None:
+    row = {"epoch": fact.epoch, "first": fact.first, "last": fact.last, "position": position}
+    if isinstance(fact, InputsCaptured):
+        connection.execute(insert(schema.captured_range).values(row))
+        return
+    table = schema.prediction_range
+    taken = (table.c.epoch == fact.epoch) & (table.c.first == fact.first)
+    if connection.execute(select(table.c.position).where(taken)).first() is None:
+        connection.execute(insert(table).values(row))
 
 
 def _set_verdict(connection: Connection, fact: DecisionMade) -> None:

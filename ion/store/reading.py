@@ -98,7 +98,7 @@ class Reader:
             query = query.where(mention.c.subject == subject, mention.c.kind == kind.__name__)
         order = fact.c.position.desc() if newest_first else fact.c.position
         query = query.where(fact.c.position > after).order_by(order).limit(limit)
-        return [_recorded(row) for row in self._connection.execute(query).mappings()]
+        return [recorded(row) for row in self._connection.execute(query).mappings()]
 
     def current(self, node: str) -> Current:
         """Return what ``ion/node`` should serve now."""
@@ -125,6 +125,7 @@ class Reader:
         return self._connection.execute(query).scalar()
 
 
-def _recorded(row: RowMapping) -> Recorded[F]:
+def recorded(row: RowMapping) -> Recorded[F]:
+    """Return the fact in a row of position, id, agent, us and raw."""
     record = read_record(bytes(row["raw"]))
     return Recorded(row["position"], row["id"], row["agent"], row["us"], cast("F", record.fact))

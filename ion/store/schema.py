@@ -109,7 +109,6 @@ points = Table(
     Column("leaves", Bytes, nullable=False, comment="a column of (position, number of points), empty for one leaf"),
     Column("digest", Bytes, nullable=False),
     Column("body", Bytes, nullable=False),
-    sqlite_with_rowid=False,
 )
 """Points of statistics as columns; facts hold the digests of the leaves. See `ion.store.points`."""
 
@@ -151,6 +150,16 @@ prediction_range = Table(
     Column("last", BigInteger, nullable=False),
     Column("position", _POSITION, nullable=False),
 )
+
+captured_range = Table(
+    "ion_captured_range",
+    metadata,
+    Column("epoch", String, primary_key=True),
+    Column("first", _POSITION, primary_key=True, autoincrement=False),
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+)
+"""Which predictions' inputs were captured, and by which fact."""
 
 candidate = Table(
     "ion_candidate",
@@ -195,4 +204,4 @@ cause = Table(
 )
 """A cause changes a node once: the database enforces it."""
 
-PROJECTIONS = (mention, prediction_range, candidate, put_off, current, cause)
+PROJECTIONS = (mention, prediction_range, captured_range, candidate, put_off, current, cause)

@@ -98,28 +98,28 @@ class StoredStatistics:
                     for position, leaf in points.leaves_of(row, points.checked(row)):
                         yield Told(run, row.series, row.epoch, position, leaf)
 
-    def compact(self, run: str) -> StatisticsCompacted | None:
-        """Pack loose points of a run together, in one transaction; None when there is nothing to gain.
+    def compact(self, run: str, series: str, epoch: str = "") -> StatisticsCompacted | None:
+        """Pack loose points of a series together, in one transaction; None when there is nothing to gain.
 
         Raises:
             IonError: ``points-differ``, ``store-unreachable``.
         """
         with writing(self._engine) as connection:
             step = Append(connection, self._clock)
-            fact = points.compact(connection, run)
+            fact = points.compact(connection, run, series, epoch)
             if fact is not None:
                 step.own(fact, "")
             step.finish()
             return fact
 
     def compact_all(self) -> Iterator[StatisticsCompacted]:
-        """Pack the loose points of all runs, a transaction each; yields what was done.
+        """Pack the loose points of all series, some transactions each; yields what was done.
 
         Raises:
             IonError: as `compact`.
         """
         with self._engine.connect() as connection:
-            runs = points.loose_runs(connection)
-        for run in runs:
-            while (fact := self.compact(run)) is not None:
+            found = points.loose(connection)
+        for run, series, epoch in found:
+            while (fact := self.compact(run, series, epoch)) is not None:
                 yield fact

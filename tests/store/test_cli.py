@@ -259,7 +259,7 @@ def test_replay(capsys: pytest.CaptureFixture[str], history: History) -> None:
 
 def test_audit_verify(capsys: pytest.CaptureFixture[str], history: History) -> None:
     answer = json_of(capsys, "audit", "verify")
-    assert list(answer) == ["ok", "entries", "head", "root", "checkpoints", "problems"]
+    assert list(answer) == ["ok", "entries", "head", "root", "checkpoints", "removed", "problems"]
     assert (answer["ok"], answer["problems"]) == (True, [])
     pointer_path(history.deployment.home.root, SERVING).unlink()
     answer = json_of(capsys, "audit", "verify", code=1)

@@ -46,10 +46,25 @@ def upgrade() -> None:
         ),
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
-        sqlite_with_rowid=False,
     )
-    for rows in _told():
-        op.bulk_insert(table, rows)
+    for facts in _facts("StatisticsRecorded"):
+        op.bulk_insert(table, [_row(position, body) for position, body in facts])
+    _captured()
+
+
+def _captured() -> None:
+    table = op.create_table(
+        "ion_captured_range",
+        sa.Column("epoch", sa.String, primary_key=True),
+        sa.Column("first", _POSITION, primary_key=True, autoincrement=False),
+        sa.Column("position", _POSITION, primary_key=True, autoincrement=False),
+        sa.Column("last", sa.BigInteger, nullable=False),
+    )
+    for facts in _facts("InputsCaptured"):
+        op.bulk_insert(
+            table,
+            [{**{name: body[name] for name in ("epoch", "first", "last")}, "position": at} for at, body in facts],
+        )
 
 
 def _mentions() -> None:
@@ -65,15 +80,15 @@ def _mentions() -> None:
     op.drop_table("ion_mention_2")
 
 
-def _told() -> Iterator[list[dict[str, object]]]:
-    """Yield rows of the points in facts, some facts at a time."""
+def _facts(kind: str) -> Iterator[list[tuple[int, dict[str, object]]]]:
+    """Yield ``(position, body)`` of the facts of a kind, each told first there, some at a time."""
     fact = sa.table("ion_fact", *map(sa.column, ("position", "kind", "first", "raw")))
-    query = sa.select(fact.c.position, fact.c.raw).where(fact.c.kind == "StatisticsRecorded", fact.c.first.is_(True))
+    query = sa.select(fact.c.position, fact.c.raw).where(fact.c.kind == kind, fact.c.first.is_(True))
     query = query.order_by(fact.c.position).limit(_STEP)
     last = 0
     while found := op.get_bind().execute(query.where(fact.c.position > last)).all():
         last = found[-1].position
-        yield [_row(position, json.loads(raw)["body"]) for position, raw in found]
+        yield [(position, json.loads(raw)["body"]) for position, raw in found]
 
 
 def _row(position: int, body: dict[str, object]) -> dict[str, object]:
