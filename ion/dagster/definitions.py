@@ -10,6 +10,7 @@ from ion.dagster.declaration import declarations, definitions_of
 from ion.dagster.io import ParquetIOManager
 from ion.graph import define
 from ion.home import Home
+from ion.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,8 +80,6 @@ def _definition_sensor(found: Sequence[Declaration]) -> dg.SensorDefinition:
     def ion_definitions(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if Home.find().hand:  # who trains does not choose who judges
             return dg.SkipReason("this location opens no store: `ion define --record` is governance's to do")
-        from ion.store import open_store  # SQLAlchemy takes a quarter of a second, and only this needs it
-
         store = open_store(Home.find().make().store_url)
         try:
             changed = [item.ion for item in definitions_of(found) if define(store, item)]

@@ -9,10 +9,6 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Signature  # type: ignore[attr-defined]
-
 from ion.canonical import canonical_bytes, digest_bytes
 from ion.errors import IonError
 from ion.evidence.files import MIB
@@ -51,6 +47,8 @@ def sign(payload: Mapping[str, object], payload_type: str, signer: Signer) -> by
     Raises:
         IonError: ``not-canonical``, or ``bad-envelope`` when it would be larger than 1 MiB.
     """
+    from securesystemslib.dsse import Envelope  # it loads a signer for every cloud there is
+
     envelope = Envelope(canonical_bytes(dict(payload)), payload_type, {})
     envelope.sign(signer.backend)
     data = canonical_bytes(envelope.to_dict())
@@ -65,6 +63,8 @@ def verify(envelope: bytes, trust: TrustRoot, payload_type: str) -> Verified | U
     Every byte counts: the envelope and the payload must be in RFC 8785 form, base64 in its one
     spelling, and there must be exactly one signature, whose key id names the key that made it.
     """
+    from securesystemslib.exceptions import VerificationError
+
     try:
         return _verify(envelope, trust, payload_type)
     except (IonError, VerificationError, ValueError) as error:
@@ -81,6 +81,9 @@ def unverified_payload(envelope: bytes, payload_type: str) -> dict[str, object]:
 
 
 def _verify(data: bytes, trust: TrustRoot, payload_type: str) -> Verified | Unverified:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer import Signature  # type: ignore[attr-defined]
+
     opened = _opened(data, payload_type)
     key_id = opened.key_id
     checked = Envelope(opened.payload, payload_type, {key_id: Signature(key_id, opened.signature.hex())})

@@ -6,21 +6,20 @@ import os
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import (  # type: ignore[attr-defined]
-    SIGNER_FOR_URI_SCHEME,
-    CryptoSigner,
-)
-from securesystemslib.signer import Signer as Backend  # type: ignore[attr-defined]
 
 from ion.errors import IonError
 from ion.evidence.files import read_regular, write_new
 from ion.evidence.public_keys import MAX_KEY_BYTES, PublicKey, load_public, write_public
 from ion.values import dataclass
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer as Backend  # type: ignore[attr-defined]
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -49,6 +48,8 @@ class Signer:
     @classmethod
     def of(cls, private: Ed25519PrivateKey) -> Signer:
         """Return a signer with this private key."""
+        from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+
         public = PublicKey.of(private.public_key())
         return cls(public, CryptoSigner(private, public.verifier()))
 
@@ -100,6 +101,8 @@ def load_signer(uri: str, ask: Ask | None = None) -> Signer:
     if scheme in _SCHEMES:
         return _SCHEMES[scheme](uri, ask)
     # `file2:` is a private key file, too, but read without a look at who else may read it.
+    from securesystemslib.signer import SIGNER_FOR_URI_SCHEME  # type: ignore[attr-defined]
+
     if scheme in SIGNER_FOR_URI_SCHEME and scheme != "file2":
         return _load_foreign(scheme, uri, ask)
     known = ", ".join(f"{name}:" for name in (*_SCHEMES, *SIGNER_FOR_URI_SCHEME) if name != "file2")
@@ -161,7 +164,9 @@ def _load_foreign(scheme: str, uri: str, ask: Ask | None) -> Signer:
         raise IonError("signer-scheme", f"a {scheme}: signer needs its public key as a file after a #", hint)
     public = load_public(Path(unquote(public_file)))
     try:
-        backend = Backend.from_priv_key_uri(location, public.verifier(), ask)
+        from securesystemslib.signer import Signer as Loading  # type: ignore[attr-defined]
+
+        backend = Loading.from_priv_key_uri(location, public.verifier(), ask)
         signature = backend.sign(PROBE)
     except Exception as error:  # what a KMS raises is its own
         hint = "check its address and your right to sign with it"

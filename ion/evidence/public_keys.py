@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from ion.errors import IonError
 from ion.evidence.files import read_regular, write_atomic
@@ -17,6 +16,8 @@ from ion.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 MAX_KEY_BYTES = 16_384
 
@@ -102,6 +103,8 @@ def _der(key: Ed25519PublicKey) -> bytes:
 
 @lru_cache(maxsize=64)
 def _verifier(der: bytes) -> SSlibKey:
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
+
     key_id = "sha256:" + hashlib.sha256(der).hexdigest()
     return SSlibKey.from_crypto(_load_der(der), keyid=key_id)
 

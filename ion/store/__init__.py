@@ -5,11 +5,17 @@ only: `GovernanceStore.append` takes what agents shipped, `GovernanceStore.comma
 transaction in which governance itself acts (define, decide, promote, halt).
 """
 
-from ion.store.asking import FactIndex, Listed, Search
-from ion.store.connection import outage
-from ion.store.governance import Command, GovernanceStore, open_store
-from ion.store.permission import Scope
-from ion.store.reading import Appended, Candidate, Current, Filed, Head
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ion.store.asking import FactIndex, Listed, Search
+    from ion.store.connection import outage
+    from ion.store.governance import Command, GovernanceStore
+    from ion.store.permission import Scope
+    from ion.store.reading import Appended, Candidate, Current, Filed, Head
 
 __all__ = [
     "Appended",
@@ -26,3 +32,28 @@ __all__ = [
     "open_store",
     "outage",
 ]
+_AT = {
+    **dict.fromkeys(("FactIndex", "Listed", "Search"), "asking"),
+    **dict.fromkeys(("Command", "GovernanceStore"), "governance"),
+    **dict.fromkeys(("Appended", "Candidate", "Current", "Filed", "Head"), "reading"),
+    "Scope": "permission",
+    "outage": "connection",
+}
+
+
+def open_store(url: str) -> GovernanceStore:
+    """Open the store at a SQLAlchemy URL (``sqlite:///…`` or ``postgresql://…``).
+
+    Raises:
+        IonError: ``bad-store-url``, ``store-unreachable``, ``store-outdated``, ``foreign-store``.
+    """
+    from ion.store.governance import GovernanceStore
+
+    return GovernanceStore(url)
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: SQLAlchemy takes a quarter of a second, and a sensor needs it first when it runs."""
+    if name not in _AT:
+        raise AttributeError(name)
+    return getattr(import_module(f"ion.store.{_AT[name]}"), name)

@@ -286,12 +286,3 @@ class GovernanceStore:
                 table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
                 for table in schema.PROJECTIONS
             }
-
-
-def open_store(url: str) -> GovernanceStore:
-    """Open the store at a SQLAlchemy URL (``sqlite:///…`` or ``postgresql://…``).
-
-    Raises:
-        IonError: ``bad-store-url``, ``store-unreachable``, ``foreign-store``.
-    """
-    return GovernanceStore(url)
