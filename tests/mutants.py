@@ -17,7 +17,10 @@ from pathlib import Path
 LEAST = 0.90
 NOTICED = {1: "killed", 3: "killed", -24: "timeout", 24: "timeout", 36: "timeout", 152: "timeout", -11: "segfault"}
 """Exit codes of the tests that mutmut keeps, by what they mean; 0 is a survivor, None was not run."""
-_ERRORS = {"IonError": 1, "fail": 0, "Refused": 1, "Problem": 2, "Unverified": 0}
+_ERRORS = {
+    "DeniedError": 0, "Halted": 3, "IonError": 1, "Problem": 2, "Refused": 1, "Unverified": 0, "_halted": 1, "fail": 0,
+    "halted": 1,
+}  # fmt: skip
 """Calls that carry a message, and their first argument that is one."""
 _TEXTS = {"hint", "message", "told", "why", "reason", "problem"}
 

@@ -11,9 +11,12 @@ import pytest
 import ion.evidence.grounds as grounds_module
 import ion.serving.gate as gate_module
 import ion.serving.loading as loading_module
+from ion.canonical import digest_bytes
+from ion.errors import IonError
 from ion.evidence import ArtifactStore, Entry, Manifest, sign_statement
 from ion.serving import Admitted, Gate, Halted, Refused, write_pointer
 from ion.serving.acceptance import Memory
+from ion.serving.loading import check_format, load_model
 from ion.serving.memory_file import MemoryFile, Recollection
 from tests.unit.test_gate_scene import DAY, DECISION, DIGEST, NODE, NOW, Scene, key, linear_model, signer_of
 
@@ -278,6 +281,54 @@ def test_a_revocation_stops(scene: Scene) -> None:
     withdrawn = scene.promotion()
     scene.point(replace(withdrawn, action="revoke", decision=None, serial=2, revoked=(str(withdrawn.model),)))
     halted(gate, "revoke")
+
+
+def test_a_stop_says_which_pointer_and_which_serial_it_obeys(scene: Scene) -> None:
+    scene.point(scene.promotion(on_lease_end="stop"))
+    gate = scene.gate()
+    promoted = admitted(gate)
+    scene.now = NOW + DAY
+    over = halted(gate, "lease")
+    assert (over.serial, over.pointer) == (1, promoted.pointer)
+    scene.halt(serial=2)
+    told = halted(gate, "halt")
+    assert (told.serial, told.pointer) == (2, digest_bytes(scene.pointer.read_bytes()))
+    scene.pointer.unlink()
+    again = halted(gate, "halt")
+    assert (again.serial, again.pointer) == (2, told.pointer)
+
+
+def test_what_serves_is_stopped_by_what_is_known_of_its_model(scene: Scene) -> None:
+    scene.point()
+    gate = scene.gate()
+    first = admitted(gate)
+    assert gate.still(first) is None
+    withdrawn = scene.promotion()
+    scene.point(replace(withdrawn, action="revoke", decision=None, serial=2, revoked=(str(withdrawn.model),)))
+    stopped = gate.still(first)
+    assert stopped is not None
+    assert (stopped.cause, stopped.serial) == ("revoke", 2)
+
+
+@pytest.mark.parametrize("formats", [(), ("other/1",), ("pickle",)], ids=["none", "another", "not named"])
+def test_a_format_that_is_not_allowed_or_not_named_has_its_code(formats: tuple[str, ...]) -> None:
+    for name in ("ion-linear/1", "pickle"):
+        with pytest.raises(IonError) as caught:
+            check_format(name, formats, ())
+        assert caught.value.code == "model-format"
+    check_format("ion-linear/1", ("ion-linear/1",), ())
+    check_format("pickle", ("pickle",), ("pickle",))
+
+
+def test_a_model_is_as_large_as_is_allowed_and_no_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtifactStore(tmp_path)
+    model = store.put_model({"model.json": linear_model()}).digest
+    monkeypatch.setattr("ion.serving.loading.MAX_MODEL_BYTES", len(linear_model()))
+    assert load_model(store, model, ["ion-linear/1"], [], lambda _: None).format == "ion-linear/1"
+    monkeypatch.setattr("ion.serving.loading.MAX_MODEL_BYTES", len(linear_model()) - 1)
+    with pytest.raises(IonError) as caught:
+        load_model(store, model, ["ion-linear/1"], [], lambda _: None)
+    assert caught.value.code == "model-too-large"
 
 
 # The decision ----------------------------------------------------------------------------------
