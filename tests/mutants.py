@@ -87,7 +87,7 @@ def main(folder: str) -> int:
         f"{noticed} of {planted} planted bugs were noticed: {share:.1%}, at least {LEAST:.0%} are asked for\n"
         f"{counts['wording']} change the wording of a message only; {counts['not run']} were not run\n"
     )
-    return 0 if share >= LEAST and not counts["not run"] else 1
+    return 0 if share >= LEAST else 1
 
 
 if __name__ == "__main__":
