@@ -30,7 +30,7 @@ _IMPORTS = 5
 _IDLE_S = 3.0
 _LIBRARIES = (
     "dagster, dagster_mlflow, dagster_pyspark, matplotlib.pyplot, mlflow, numpy, pandas, pyarrow.parquet, "
-    "sklearn.metrics, sqlalchemy.dialects.sqlite, sqlalchemy.orm"
+    "sklearn.metrics, sqlalchemy.orm"
 )
 _OURS = "gov_assets.patient_tests.assets, ion.store, ion.agent.client"
 
