@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ from ion.canonical import canonical_bytes
 from ion.errors import IonError
 from ion.facts import Fact
 from ion.records import Recorded, read_record
+from ion.store.answers import Candidate, Current, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,41 +19,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Fact)
 _FACTS_AT_ONCE, _POINTS_AT_ONCE = 1000, 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model version and the node run that made it; ``verdict`` is empty until decided."""
-
-    model: str
-    run: str
-    node: str
-    position: int
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """What a node should serve now; ``model`` is empty before the first promotion."""
-
-    node: str
-    serial: int
-    model: str
-    run: str
-    decision: str
-    cause: str
-    halted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One time series of a run: how many points, and from when to when (µs UTC)."""
-
-    name: str
-    epoch: str
-    count: int
-    first: int
-    last: int
 
 
 class RemoteStore:

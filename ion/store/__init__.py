@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ion.store.answers import Candidate, Current
     from ion.store.asking import FactIndex, Listed, Search
     from ion.store.connection import outage
     from ion.store.governance import Command, GovernanceStore
     from ion.store.permission import Scope
-    from ion.store.reading import Appended, Candidate, Current, Filed, Head
+    from ion.store.reading import Appended, Filed, Head
 
 __all__ = [
     "Appended",
@@ -35,7 +36,8 @@ __all__ = [
 _AT = {
     **dict.fromkeys(("FactIndex", "Listed", "Search"), "asking"),
     **dict.fromkeys(("Command", "GovernanceStore"), "governance"),
-    **dict.fromkeys(("Appended", "Candidate", "Current", "Filed", "Head"), "reading"),
+    **dict.fromkeys(("Candidate", "Current"), "answers"),
+    **dict.fromkeys(("Appended", "Filed", "Head"), "reading"),
     "Scope": "permission",
     "outage": "connection",
 }

@@ -16,11 +16,12 @@ from ion.facts import CaptureErased, Fact
 from ion.ids import PredictionId, new_id
 from ion.records import Record, Recorded, read_record
 from ion.store import capture_keys, points, schema
+from ion.store.answers import Candidate, Current
 from ion.store.appending import Append
 from ion.store.asking import FactIndex
 from ion.store.connection import connect, drop_inherited, writing
 from ion.store.ledger import StoredLedger
-from ion.store.reading import Appended, Candidate, Current, Head, Reader
+from ion.store.reading import Appended, Head, Reader
 from ion.store.refold import Refold, fold_all
 from ion.store.retention import Retention
 from ion.store.statistics import StoredStatistics

@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from ion.facts import EpochClosed, EpochOpened, NodeRunStarted
 from ion.store import schema
-from ion.store.reading import Candidate, Reader
+from ion.store.answers import Candidate
+from ion.store.reading import Reader
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from ion.facts import Fact
 from ion.records import Recorded, read_record
 from ion.store import schema
+from ion.store.answers import Current
 from ion.values import dataclass
 
 if TYPE_CHECKING:
@@ -34,30 +35,6 @@ class Appended:
     accepted: int
     known: int
     conflicts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model version and the node run that made it; ``verdict`` is empty until decided."""
-
-    model: str
-    run: str
-    node: str
-    position: int
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """What an inference node should serve; ``model`` is empty before the first promotion."""
-
-    node: str
-    serial: int
-    model: str
-    run: str
-    decision: str
-    cause: str
-    halted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from ion.errors import IonError
 from ion.store import points, schema
+from ion.store.answers import Series
 from ion.store.appending import Append
 from ion.store.connection import writing
 from ion.values import dataclass
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from ion.clock import Clock
     from ion.facts import StatisticsCompacted
     from ion.points import Points
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One time series of a run: how many points, and from when to when (µs UTC)."""
-
-    name: str
-    epoch: str
-    count: int
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
