@@ -1,4 +1,4 @@
-"""``ion bring`` brings what stands from a server, says what it refused, and stops when it is told to."""
+"""``ion bring`` brings what stands from a server and says what it refused; ``ion agent`` keeps it so."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def there(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> El
 
 
 def test_what_stands_is_brought_once(scene: Scene, there: Elsewhere, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["bring", NODE, "--once", "--json"]) == 0
+    assert run(["bring", NODE, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"nodes": [{"node": NODE, "in_place": True}], "refused": []}
     assert there.pointer.read_bytes() == scene.pointer.read_bytes()
 
@@ -53,7 +53,7 @@ def test_a_refusal_is_named_and_the_command_did_not_hold(
     scene: Scene, server: Server, there: Elsewhere, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.lies[scene.artifacts.put_model(scene.files).digest] = b"other bytes"
-    assert run(["bring", NODE, "--once", "--json"]) == 1
+    assert run(["bring", NODE, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [(each["node"], each["step"]) for each in told["refused"]] == [(NODE, "manifest")]
     assert not there.pointer.exists()
@@ -68,21 +68,8 @@ def test_without_a_server_it_says_so(
     url: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ION_STORE_URL", url)
-    assert run(["bring", NODE, "--once", "--json"]) == 2
+    assert run(["bring", NODE, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
-
-
-def test_it_keeps_what_stands_until_it_is_stopped(scene: Scene, there: Elsewhere) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "ion.cli", "bring", NODE], env=os.environ)
-    try:
-        wait_for(there, scene)
-        scene.halt(serial=2)
-        wait_for(there, scene)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_the_agent_of_a_host_brings_what_its_nodes_serve_with(scene: Scene, there: Elsewhere) -> None:
