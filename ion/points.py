@@ -36,7 +36,7 @@ _MOST_PLACES = 6
 _EXACT = 2**53
 _WIDTHS = (0, 1, 2, 4, 8)
 _MOST_POINTS = 1 << 24
-"""Points in one column: 256 MiB unpacked."""
+"""Points in one block, and so in one column: 256 MiB unpacked. An agent tells a sixteenth of that at a time."""
 _WORTH_PACKING = 64  # bytes; below, zstd's own header eats what it saves
 
 
@@ -116,9 +116,9 @@ def read_block(block: bytes) -> list[bytes]:
     """Return the columns of a block, still packed.
 
     Raises:
-        IonError: ``bad-points`` when a length does not fit.
+        IonError: ``bad-points`` when a length does not fit, or the columns claim too many points together.
     """
-    columns, at = [], 0
+    columns, at, claimed = [], 0, 0
     while at < len(block):
         if at + _LENGTH.size > len(block):
             raise _bad("a length is cut short")
@@ -128,6 +128,9 @@ def read_block(block: bytes) -> list[bytes]:
             raise _bad("a column is cut short")
         columns.append(block[at : at + length])
         at += length
+        claimed += _HEAD.unpack_from(columns[-1])[1] if length >= _HEAD.size else 0
+        if claimed > _MOST_POINTS:
+            raise _bad("it claims more points than a block may hold")
     return columns
 
 

@@ -98,6 +98,13 @@ def test_a_block_gives_its_columns_back_and_no_part_of_one() -> None:
             read_block(write_block(columns)[:-cut])
 
 
+def test_a_block_of_many_columns_cannot_ask_for_much_memory_either() -> None:
+    half = struct.pack("<BI", 1, 1 << 23)
+    assert read_block(write_block([half] * 2)) == [half] * 2
+    with pytest.raises(IonError):
+        read_block(write_block([half] * 2 + [write_column(points([1.0]))]))
+
+
 def test_the_digest_of_a_leaf_depends_on_values_times_and_order() -> None:
     one, other = points([1.0, 2.0]), points([1.0, 3.0])
     later = Points(one.times + 1, one.values)
